@@ -1,0 +1,127 @@
+"""GS-LRM: a transformer over ray-embedded images to pixel-aligned 3D Gaussians.
+
+Zhang et al., "GS-LRM: Large Reconstruction Model for 3D Gaussian Splatting" (ECCV 2024), in the form published with
+FaceLift (Lyu et al., ICCV 2025), whose weights it loads by their own names.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gslrm.config import ModelConfig
+from gslrm.errors import UserError
+from gslrm.model.blocks import Transformer
+from gslrm.model.gaussian_head import (
+    channel_count,
+    embed_rays,
+    expand_batch,
+    global_gaussians,
+    patchify,
+    pixel_gaussians,
+)
+from gslrm.types import Gaussians, Views
+
+EMBEDDING_STD = 0.02
+VIEW_TYPES = 2  # reference, source
+
+
+class GaussianUpsampler(nn.Module):
+    """Head of the global tokens: one Gaussian each."""
+
+    def __init__(self, d: int, channels: int) -> None:
+        super().__init__()
+        self.layernorm = nn.LayerNorm(d, bias=False)
+        self.linear = nn.Linear(d, channels, bias=False)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n c"]:
+        return self.linear(self.layernorm(tokens))
+
+
+class GSLRM(nn.Module):
+    """Views to Gaussians.
+
+    Gaussians come global tokens first, then pixel Gaussians in patch order (view, patch row, patch column, row, column).
+    Image sides may be any multiples of the patch size, and any number of views is taken.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Random weights: normal with `init_std`, or with 1 / sqrt(input width) where that is none."""
+        super().__init__()
+        self.config = config
+        width, patch = config.transformer.d, config.image_tokenizer.patch_size
+        channels = channel_count(config.gaussians.sh_degree)
+        if config.add_refsrc_marker:
+            self.view_type_embeddings = nn.Parameter(torch.empty(VIEW_TYPES, width))
+        self.gaussian_position_embeddings = nn.Parameter(torch.empty(config.gaussians.n_gaussians, width))
+        self.patch_embedder = nn.Sequential(
+            nn.Identity(), nn.Linear(config.image_tokenizer.in_channels * patch**2, width, bias=False)
+        )
+        self.input_layer_norm = nn.LayerNorm(width, bias=False)
+        self.transformer_layers = Transformer(config.transformer)
+        self.gaussian_upsampler = GaussianUpsampler(width, channels)
+        self.pixel_gaussian_decoder = nn.Sequential(
+            nn.LayerNorm(width, bias=False), nn.Linear(width, channels * patch**2, bias=False)
+        )
+        self.apply(self._initialise)
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.endswith("embeddings"):
+                nn.init.trunc_normal_(parameter, std=EMBEDDING_STD)
+
+    def forward(self, views: Views) -> Gaussians:
+        """Reconstruct a batch of scenes.
+
+        Args:
+            views: images [B, V, 3, H, W] in [0, 1] with their cameras [B, V]; masks are not used.
+
+        Returns:
+            Gaussians [B, N] in the world of the cameras, float32, N = n_gaussians + V * H * W.
+
+        Raises:
+            UserError: the image size is not a multiple of the patch size.
+        """
+        patch = self.config.image_tokenizer.patch_size
+        height, width = views.images.shape[-2:]
+        if height % patch or width % patch:
+            raise UserError(f"images of {width}x{height} are not whole patches of {patch}; crop or resize them")
+        tokens = self.transformer_layers(self.embed(views))
+        return self.decode(tokens, views)
+
+    def embed(self, views: Views) -> Float[Tensor, "b n d"]:
+        """Tokens after the input norm: learned global tokens, then image tokens view by view."""
+        with torch.autocast(views.images.device.type, enabled=False):
+            posed = torch.cat([2 * views.images[:, :, :3].float() - 1, embed_rays(views.cameras.float(), self.config)], 2)
+        images = self.patch_embedder(patchify(posed, patch=self.config.image_tokenizer.patch_size))
+        if self.config.add_refsrc_marker:
+            images = images + self._view_types(views, tokens_per_view=images.shape[1] // views.images.shape[1])
+        learned = expand_batch(self.gaussian_position_embeddings, images.shape[0])
+        return self.input_layer_norm(torch.cat([learned.to(images.dtype), images], dim=1))
+
+    def decode(self, tokens: Float[Tensor, "b n d"], views: Views) -> Gaussians:
+        """Gaussians of the final tokens; depth and activations in float32."""
+        count = self.config.gaussians.n_gaussians
+        learned = self.gaussian_upsampler(tokens[:, :count])
+        pixels = self.pixel_gaussian_decoder(tokens[:, count:])
+        with torch.autocast(tokens.device.type, enabled=False):
+            first = global_gaussians(learned.float(), self.config.gaussians)
+            rest = pixel_gaussians(pixels.float(), views.cameras.float(), self.config)
+        return concatenate(first, rest)
+
+    def _view_types(self, views: Views, *, tokens_per_view: int) -> Float[Tensor, "n d"]:
+        kind = torch.ones(views.images.shape[1], dtype=torch.long, device=views.images.device)
+        kind[0] = 0
+        return self.view_type_embeddings[kind].repeat_interleave(tokens_per_view, dim=0)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.init_std or module.in_features**-0.5)
+
+
+def concatenate(first: Gaussians, second: Gaussians) -> Gaussians:
+    """One set of Gaussians from two, per scene."""
+    return Gaussians(
+        means=torch.cat([first.means, second.means], dim=1),
+        scales=torch.cat([first.scales, second.scales], dim=1),
+        rotations=torch.cat([first.rotations, second.rotations], dim=1),
+        opacities=torch.cat([first.opacities, second.opacities], dim=1),
+        harmonics=torch.cat([first.harmonics, second.harmonics], dim=1),
+    )

@@ -1,0 +1,128 @@
+"""Published checkpoints to our models, with a report and no silent gaps.
+
+Our GS-LRM has the original's parameter names, so nothing is renamed; what else a published checkpoint holds (frozen VGG
+weights of the perceptual loss) is named in the report.
+"""
+
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gslrm.errors import UserError
+
+IGNORED_PREFIX = "loss_calculator."
+CONTAINERS = ("model", "state_dict")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_published` did, in the checkpoint's key names."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    ignored: tuple[str, ...]
+    share: float
+    """Parameters of the model that were loaded, of all its parameters."""
+
+    def __str__(self) -> str:
+        return (
+            f"loaded {len(self.loaded)} tensors ({self.share:.1%} of the model's parameters), "
+            f"{len(self.missing)} missing, {len(self.unexpected)} unexpected, {len(self.ignored)} ignored"
+        )
+
+
+def load_published(
+    model: nn.Module, source: Mapping[str, Tensor] | str | Path, allow_partial: bool = False
+) -> LoadReport:
+    """Load weights under their published names.
+
+    Args:
+        model: from `build_model`.
+        source: a state dict, or a FaceLift checkpoint file (read with weights_only).
+        allow_partial: take what fits instead of refusing anything less than the whole core.
+
+    Returns:
+        The report, which is also logged.
+
+    Raises:
+        UserError: the file cannot be read, or tensors are missing, of another shape or unknown to the model.
+    """
+    name = "state dict" if isinstance(source, Mapping) else str(source)
+    weights = dict(source) if isinstance(source, Mapping) else read_state_dict(Path(source))
+    own = model.state_dict()
+    ignored = tuple(key for key in weights if key.startswith(IGNORED_PREFIX))
+    misfits = {
+        key: f"{key} is {tuple(weights[key].shape)}, the model wants {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    }
+    fitting = {key: weights[key] for key in own if key in weights and key not in misfits}
+    missing = tuple(key for key in own if key not in weights)
+    unexpected = tuple(key for key in weights if key not in own and key not in ignored)
+    share = sum(own[key].numel() for key in fitting) / sum(value.numel() for value in own.values())
+    report = LoadReport(tuple(fitting), missing, unexpected, ignored, share)
+    if not allow_partial and (missing or misfits or unexpected):
+        raise UserError(_refusal(name, report, list(misfits.values())))
+    _require_finite(name, fitting)
+    model.load_state_dict(own | fitting)
+    logger.info("%s: %s", name, report)
+    return report
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint file.
+
+    Raises:
+        UserError: missing, damaged, or holding more than tensors and plain values.
+    """
+    content = read_checkpoint_file(path)
+    for container in CONTAINERS:
+        if isinstance(content.get(container), dict):
+            content = content[container]
+            break
+    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: holds no state dict; expected tensors by name, alone or under 'model'")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU, read with weights_only so that it cannot run code.
+
+    Raises:
+        UserError: missing, damaged, or not a dictionary of tensors and plain values.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: checkpoint is missing or unreadable ({error.strerror or error})") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not a readable checkpoint ({first_line[:200]}); copy it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def _refusal(name: str, report: LoadReport, misfits: list[str]) -> str:
+    parts = misfits[:3] + ([f"... and {len(misfits) - 3} more of another shape"] if len(misfits) > 3 else [])
+    for kind, keys in (("missing", report.missing), ("unknown to the model", report.unexpected)):
+        if keys:
+            parts.append(f"{len(keys)} {kind} (first: {keys[0]})")
+    return (
+        f"{name}: only {report.share:.1%} of the model's parameters fit: {'; '.join(parts)}. "
+        "Use the configuration the checkpoint was trained with, or allow a partial load"
+    )
+
+
+def _require_finite(name: str, weights: Mapping[str, Tensor]) -> None:
+    bad = [key for key, value in weights.items() if not value.isfinite().all()]
+    if bad:
+        raise UserError(f"{name}: {len(bad)} tensors hold NaN or infinity (first: {bad[0]}); use another checkpoint")

@@ -1,0 +1,150 @@
+"""A checkpoint and a sample to Gaussians in the sample's own world, and pictures at the sample's own cameras.
+
+What the network needs (similarity of the world, crops, blur of its own pixels) happens here and is undone exactly, so
+neither users nor metrics ever see it.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gslrm.cameras import Cameras
+from gslrm.config import Config, DatasetConfig
+from gslrm.config_io import config_from_mapping, parse_view_list
+from gslrm.data.dataset import PlacedSample, mask_policy, place_sample
+from gslrm.data.masks import read_view
+from gslrm.data.sample import Sample
+from gslrm.errors import UserError
+from gslrm.model import build_model
+from gslrm.model.weights import load_published, read_checkpoint_file
+from gslrm.render import Rasterizer, build_rasterizer
+from gslrm.training.runtime import Runtime, build_runtime
+from gslrm.types import Gaussians, Rendering, Views
+
+WHITE = torch.ones(3)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Gaussians of one sample in the network's world, unbatched, with the way back to the sample's world."""
+
+    gaussians: Gaussians
+    placed: PlacedSample
+
+    def in_source(self) -> Gaussians:
+        """The Gaussians in the sample's own world: its axes, its units."""
+        return self.gaussians.transform(self.placed.placement.world_from_source.inverse())
+
+    @property
+    def center(self) -> Float[Tensor, "3"]:
+        """The origin of the network's world, in the sample's world: where the object is."""
+        return self.placed.placement.world_from_source.inverse().translation
+
+
+@dataclass(frozen=True)
+class Reconstructor:
+    """A trained network with everything needed to apply it to samples."""
+
+    model: nn.Module
+    config: Config
+    runtime: Runtime
+    rasterizer: Rasterizer
+
+    @staticmethod
+    def from_checkpoint(path: Path, *, device: str = "auto", overrides: tuple[str, ...] = ()) -> "Reconstructor":
+        """Build the network of a training checkpoint, which carries its configuration.
+
+        Raises:
+            UserError: the file is missing or damaged, or carries no configuration.
+        """
+        content = read_checkpoint_file(path)
+        if not isinstance(content.get("config"), dict):
+            raise UserError(f"{path}: carries no configuration; only checkpoints of train_gslrm.py can be used here")
+        chosen = (f"training.runtime.device={device}", *overrides)
+        config = config_from_mapping(content["config"], source=str(path), overrides=chosen)
+        model = build_model(config.model)
+        load_published(model, content["model"])
+        return build_reconstructor(model, config)
+
+    def place(self, sample: Sample, input_index: tuple[int, ...], background: Float[Tensor, "3"] = WHITE) -> PlacedSample:
+        """Read the input views; see `gslrm.data.dataset.place_sample`."""
+        return place_sample(
+            sample,
+            input_index,
+            dataset=self.dataset,
+            mouse=self.config.mouse,
+            size=self.config.model.image_tokenizer.image_size,
+            background=background,
+        )
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        """How samples are read: as in training, on white."""
+        return self.config.training.dataset
+
+    @torch.inference_mode()
+    def reconstruct(self, placed: PlacedSample) -> Reconstruction:
+        """One forward pass over the input views."""
+        views = placed.input[None].to(self.runtime.device)
+        with self.runtime.autocast():
+            gaussians = self.model(views)
+        return Reconstruction(gaussians[0].float(), placed)
+
+    @torch.inference_mode()
+    def render(
+        self, reconstruction: Reconstruction, camera: Cameras, background: Float[Tensor, "3"] = WHITE
+    ) -> Rendering:
+        """A picture at one camera of the sample's own world: [1, ...] on the CPU, depth in the sample's units."""
+        placement = reconstruction.placed.placement
+        rendering = self.rasterizer(
+            reconstruction.gaussians[None],
+            placement.to_world(camera)[None, None].float().to(self.runtime.device),
+            background[None].to(self.runtime.device),
+            resolution_ratio=placement.resolution_ratio(camera),
+        )[0].to("cpu")
+        return replace(rendering, depth=rendering.depth / float(placement.world_from_source.scale))
+
+    def truth(self, placed: PlacedSample, index: int, background: Float[Tensor, "3"] = WHITE) -> Views:
+        """One stored view [1, ...] at its own size, on the background.
+
+        Raises:
+            UserError: its image or mask is missing or damaged.
+        """
+        (view,) = placed.sample.select((index,))
+        stored = torch.from_numpy(read_view(view, mask_policy(self.dataset, self.config.mouse))).permute(2, 0, 1)
+        image = stored[:3] + (1 - stored[3:]) * background[:, None, None]
+        return Views(image[None].clamp(0, 1), stored[None, 3:], view.camera[None])
+
+
+def build_reconstructor(model: nn.Module, config: Config) -> Reconstructor:
+    """Wire a network that is already in memory."""
+    runtime = build_runtime(config.training.runtime)
+    rasterizer = build_rasterizer(config.render.backend, config.render, device=runtime.device.type)
+    return Reconstructor(model.to(runtime.device).eval(), config, runtime, rasterizer)
+
+
+def choose_inputs(config: Config, sample: Sample, asked: str | None = None) -> tuple[int, ...]:
+    """The input views that a user asked for, or the first `num_input_views` as in training.
+
+    Raises:
+        UserError: the sample lacks some of them, or none are left.
+    """
+    count = config.training.dataset.num_input_views
+    views = tuple(range(count)) if asked is None else parse_view_list(asked, option="--input-views")
+    if views is None:
+        views = tuple(range(len(sample.views)))
+    if not views:
+        raise UserError(f"--input-views {asked}: the model needs at least one input view")
+    sample.select(views)
+    return views
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What a report should say about the model."""
+    return {"model": config.model.model_dump(mode="json"), "mouse": config.mouse.model_dump(mode="json")}

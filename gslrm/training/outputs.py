@@ -1,0 +1,101 @@
+"""The files of one reconstructed sample: Gaussians, pictures at its cameras, a turntable, an overview, figures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gslrm.cameras import Cameras
+from gslrm.data.dataset import load_targets, mask_policy
+from gslrm.export import as_uint8, depth_scale, write_depth, write_json, write_picture, write_ply, write_png, write_video
+from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
+from gslrm.tensor_struct import stack
+from gslrm.training.evaluate import score_sample, summarise
+from gslrm.types import Rendering
+from gslrm.visualize import overview
+
+TURNTABLE_FIELD_OF_VIEW = 35.0  # degrees; the crop's own is about 25, so a turning tail stays inside
+TURNTABLE_MARGIN = 1.15
+OVERVIEW_VIEWS = 6
+
+
+@dataclass(frozen=True)
+class _RenderedView:
+    index: int
+    rendering: Rendering
+
+
+def write_outputs(
+    folder: Path,
+    reconstructor: Reconstructor,
+    reconstruction: Reconstruction,
+    wanted: Sequence[int] | None,
+    *,
+    video: bool,
+) -> None:
+    """Write everything of one sample; `wanted` are the cameras to render at, none for all.
+
+    Raises:
+        UserError: the sample has no such view, or one of its images is missing or damaged.
+    """
+    sample = reconstruction.placed.sample
+    views = tuple(range(len(sample.views))) if wanted is None else tuple(wanted)
+    selected = sample.select(views)
+    write_ply(reconstruction.in_source(), folder / "gaussians.ply", reconstructor.config.inference.min_opacity)
+    rendered = [
+        _RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected
+    ]
+    _write_renders(folder / "renders", rendered)
+    if video:
+        frames = turntable(reconstructor, reconstruction)
+        write_video(folder / "turntable.mp4", frames)
+    seen = tuple(view.index for view in selected if view.image_path.is_file())
+    if seen:
+        scores = list(score_sample(reconstructor, reconstruction, seen))
+        write_json(folder / "metrics.json", {"summary": summarise(scores), "views": {s.view: s.model for s in scores}})
+        write_picture(folder / "overview.png", overview_picture(reconstructor, reconstruction, seen))
+
+
+def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Iterator[np.ndarray]:
+    """Frames of one turn about the object, in equal angular steps with z up."""
+    options, mouse = reconstructor.config.inference, reconstructor.config.mouse
+    footprint = mouse.crop_footprint if mouse.normalize_cameras else 2 * np.tan(np.radians(25)) * 2.7
+    radius = TURNTABLE_MARGIN * footprint / 2 / np.tan(np.radians(TURNTABLE_FIELD_OF_VIEW / 2))
+    cameras = Cameras.orbit(
+        options.turntable_frames,
+        radius=float(radius),
+        elevation=options.turntable_elevation,
+        field_of_view=TURNTABLE_FIELD_OF_VIEW,
+        size=options.turntable_size,
+        dtype=torch.float64,
+    )
+    placement = reconstruction.placed.placement
+    source_from_world = placement.world_from_source.inverse()
+    for number in range(options.turntable_frames):
+        rendering = reconstructor.render(reconstruction, cameras[number].transform(source_from_world))
+        yield as_uint8(rendering.rgb[0])
+
+
+def overview_picture(reconstructor: Reconstructor, reconstruction: Reconstruction, seen: Sequence[int]) -> np.ndarray:
+    """GT | render | error at the object-centred crops."""
+    placed = reconstruction.placed
+    policy = mask_policy(reconstructor.dataset, reconstructor.config.mouse)
+    truth = load_targets(placed, tuple(seen), policy, WHITE)
+    cameras = [placed.placement.crop_camera(view.camera) for view in placed.sample.select(tuple(seen))]
+    rendering = stack([reconstructor.render(reconstruction, camera)[0] for camera in cameras])
+    names = [placed.sample.views[index].name for index in seen]
+    return overview(truth, rendering, names, [index in placed.input_index for index in seen])
+
+
+def _write_renders(folder: Path, rendered: Sequence[_RenderedView]) -> None:
+    if not rendered:
+        return
+    scale = depth_scale(max(float(view.rendering.depth.max()) for view in rendered))
+    for view in rendered:
+        name = f"cam_{view.index:03d}.png"
+        write_png(folder / name, view.rendering.rgb[0])
+        write_png(folder / "alpha" / name, view.rendering.alpha[0])
+        write_depth(folder / "depth" / name, view.rendering.depth[0], scale)
+    write_json(folder / "depth" / "scale.json", {"depth_scale": scale, "depth": "pixel value / depth_scale"})

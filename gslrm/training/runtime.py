@@ -1,0 +1,102 @@
+"""Device, precision and seeds, decided once."""
+
+import contextlib
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gslrm.config import RuntimeConfig
+from gslrm.errors import UserError
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how precisely the network runs."""
+
+    device: torch.device
+    amp_dtype: torch.dtype | None
+    """Type of the transformer's matrix products; none is float32."""
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which the network's forward pass runs."""
+        if self.amp_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.amp_dtype)
+
+    @property
+    def needs_scaler(self) -> bool:
+        """Whether gradients must be scaled against underflow, which float16 alone needs."""
+        return self.amp_dtype is torch.float16
+
+
+def build_runtime(config: RuntimeConfig) -> Runtime:
+    """Ask the machine, and set the global numeric switches.
+
+    Raises:
+        UserError: a device or type was asked for that is not there.
+    """
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = config.use_tf32
+        torch.backends.cudnn.allow_tf32 = config.use_tf32
+    if not config.use_amp:
+        return Runtime(device, None)
+    name = native_amp_dtype(device) if config.amp_dtype == "auto" else config.amp_dtype
+    if name == "fp16" and device.type == "cpu":
+        raise UserError("training.runtime.amp_dtype fp16 needs CUDA; use auto, bf16 or fp32 on a CPU")
+    return Runtime(device, AMP_DTYPES[name])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes CUDA when there is a card.
+
+    Raises:
+        UserError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda: no CUDA device is visible to torch; use auto or cpu, or run scripts/doctor.py")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def native_amp_dtype(device: torch.device) -> str:
+    """bf16 where the hardware multiplies it natively, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return "bf16" if any(ask is not None and ask() for ask in native) else "fp32"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, object]:
+    """The global generators' states as plain values and tensors, so that they load with weights_only."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def restore_random_state(state: dict[str, object]) -> None:
+    """Undo `random_state`."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,286 @@
+"""The training loop, written out."""
+
+import logging
+import time
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gslrm.cli import progress
+from gslrm.config import Config
+from gslrm.config_io import parse_view_list
+from gslrm.data import build_dataset, build_loader
+from gslrm.data.lists import find_samples
+from gslrm.data.sample import read_sample
+from gslrm.errors import UserError
+from gslrm.metrics import has_foreground, mask_iou
+from gslrm.model import build_model
+from gslrm.model.utils_losses import LossReport, Losses, require_alive
+from gslrm.model.weights import load_published
+from gslrm.reconstruct import build_reconstructor, choose_inputs
+from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
+from gslrm.training.evaluate import choose_targets, picture, scalars, score_sample, spread, summarise
+from gslrm.training.log import RunLog
+from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate
+from gslrm.training.runtime import random_state, restore_random_state, seed_everything
+from gslrm.types import Batch, Rendering
+from gslrm.visualize import gt_vs_pred_grid
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: passes done, updates taken, updates skipped in a row."""
+
+    passes: int = 0
+    updates: int = 0
+    skipped: int = 0
+
+
+class Trainer:
+    """One run: model, data, optimiser and their place on disk."""
+
+    def __init__(self, config: Config, run_dir: Path, *, load: Path | None = None) -> None:
+        """Build everything; nothing is written yet.
+
+        Raises:
+            UserError: data, weights or settings cannot be used, with the cure.
+        """
+        seed_everything(config.training.runtime.seed)
+        self.config = config
+        self.run_dir = run_dir
+        self.dataset = build_dataset(config)
+        self.model = build_model(config.model)
+        self.reconstructor = build_reconstructor(self.model, config)
+        self.runtime = self.reconstructor.runtime
+        self.losses = Losses(config.training.losses, config.training.schedule).to(self.runtime.device)
+        if load is not None:
+            load_published(self.model, load)
+        self.model.transformer_layers.checkpoint_every = config.training.runtime.grad_checkpoint_every
+        if config.training.runtime.torch_compile:
+            self.model.compile()
+        self.optimizer = build_optimizer(self.model, config.training.optimizer, fused=True)
+        self.update = GuardedUpdate(
+            self.optimizer,
+            config.training.runtime,
+            scale=self.runtime.needs_scaler,
+            device=self.runtime.device.type,
+        )
+        options = config.training.checkpointing
+        folder = Path(options.checkpoint_dir) if options.checkpoint_dir else run_dir / "checkpoints"
+        self.checkpoints = CheckpointFolder(folder, options.keep_last)
+        self.position = Position()
+        self.schedule_start = 0
+        self.wandb_id = uuid.uuid4().hex[:8]
+        self.total_passes = passes_of_run(config, samples=len(self.dataset))
+
+    def run(self) -> None:
+        """Train to the end of the schedule, or to the early stop.
+
+        Raises:
+            UserError: a sample is broken, or updates are skipped again and again.
+        """
+        settings = self.config.model_dump(mode="json")
+        log = RunLog(
+            self.run_dir, self.config.training.logging, settings, done=self.position.passes, wandb_id=self.wandb_id
+        )
+        loader = build_loader(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
+        self.model.train()
+        with progress("training", self.stop_pass, done=self.position.passes) as bar:
+            for batch in loader:
+                started = time.perf_counter()
+                values, rendering = self.train_pass(batch)
+                values["train/step_time"] = time.perf_counter() - started
+                bar.advance(note=f"loss {values['train/loss']:.4f}")
+                self.record(log, values, batch, rendering)
+        log.close()
+
+    @property
+    def stop_pass(self) -> int:
+        """The pass after which this run ends."""
+        schedule = self.config.training.schedule
+        stops = [self.total_passes]
+        if schedule.early_stop_after is not None:
+            stops.append(schedule.early_stop_after)
+        if schedule.early_stop_after_epochs is not None:
+            stops.append(schedule.early_stop_after_epochs * self.passes_per_epoch)
+        return min(stops)
+
+    @property
+    def passes_per_epoch(self) -> int:
+        """Passes in which every sample is seen once, rounded up."""
+        return -(-len(self.dataset) // self.config.training.dataloader.batch_size_per_gpu)
+
+    def train_pass(self, batch: Batch) -> tuple[dict[str, float], Rendering]:
+        """Forward and backward of one batch, and an update when enough passes are accumulated."""
+        accumulate = self.config.training.runtime.grad_accum_steps
+        report, rendering = self.step(batch.to(self.runtime.device))
+        if self.position.passes == 0:
+            require_alive(report)
+        finite = bool(report.total.isfinite())
+        if finite:
+            self.update.backward(report.total / accumulate)
+        self._losses_finite = finite and (self.position.passes % accumulate == 0 or self._losses_finite)
+        self.position = replace(self.position, passes=self.position.passes + 1)
+        values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
+        values |= {"train/loss": float(report.total.detach()), "train/lr": self.set_learning_rate()}
+        if self.position.passes % accumulate == 0 or self.position.passes == self.stop_pass:
+            values["train/grad_norm"] = self.take_update(batch).gradient_norm
+            values["train/skipped_updates"] = self.position.skipped
+        return values, rendering
+
+    def step(self, batch: Batch) -> tuple[LossReport, Rendering]:
+        """Views to Gaussians to pictures to losses."""
+        with self.runtime.autocast():
+            gaussians = self.model(batch.input)
+        rendering = self.reconstructor.rasterizer(gaussians.float(), batch.target.cameras, batch.background)
+        return self.losses(rendering, batch.target, batch.background, step=self.position.passes), rendering
+
+    def set_learning_rate(self) -> float:
+        """Set the rate of the next update from the number of updates taken; skipped ones do not advance it."""
+        optimizer, schedule = self.config.training.optimizer, self.config.training.schedule
+        total = -(-self.total_passes // self.config.training.runtime.grad_accum_steps)
+        rate = learning_rate(
+            self.position.updates + 1 - self.schedule_start,
+            peak=optimizer.lr,
+            warmup=schedule.warmup,
+            total=total - self.schedule_start + 1,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def take_update(self, batch: Batch) -> UpdateReport:
+        """Take or skip the accumulated update.
+
+        Raises:
+            UserError: too many updates were skipped in a row.
+        """
+        report = self.update(losses_finite=self._losses_finite)
+        position = self.position
+        if report.taken:
+            self.position = replace(position, updates=position.updates + 1, skipped=0)
+            return report
+        self.position = replace(position, skipped=position.skipped + 1)
+        logger.warning(
+            "pass %d: update skipped (gradient norm %.3g, samples %s)",
+            position.passes, report.gradient_norm, ", ".join(batch.names),
+        )  # fmt: skip
+        if self.position.skipped >= self.config.training.runtime.max_skipped_updates:
+            raise UserError(
+                f"{self.position.skipped} updates in a row were skipped (last gradient norm {report.gradient_norm:.3g}, "
+                f"samples {', '.join(batch.names)}); check these samples' cameras, lower training.optimizer.lr, or "
+                "raise training.runtime.allowed_gradnorm_factor"
+            )
+        return report
+
+    def record(self, log: RunLog, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
+        """Log, draw, validate and save where the pass number asks for it."""
+        step, last = self.position.passes, self.position.passes == self.stop_pass
+        options = self.config.training
+        if step % options.logging.wandb.log_every == 0 or step == 1 or last:
+            seen = has_foreground(batch.target.masks)
+            if seen.any():
+                iou = mask_iou(rendering.alpha.detach().cpu()[seen], batch.target.masks[seen])
+                values["train/mask_iou"] = float(iou.mean())
+            log.scalars(step, values)
+        if step % options.logging.vis_every == 0:
+            shown = gt_vs_pred_grid(batch.target[0], rendering[0].detach(), view_index=batch.target_index[0].tolist())
+            log.picture(step, "train/gt_vs_pred", shown)
+        if self.config.validation.enabled and (step % self.config.validation.val_every == 0 or last):
+            self.validate(log, step)
+        boundary = step % options.runtime.grad_accum_steps == 0
+        if (boundary and self._save_due(step)) or last:
+            self.checkpoints.save(self.state(), step=step)
+
+    def _save_due(self, step: int) -> bool:
+        """Whether a multiple of `checkpoint_every` lies in the passes of the update that ends here."""
+        every, accumulate = self.config.training.checkpointing.checkpoint_every, self.config.training.runtime.grad_accum_steps
+        return step // every > (step - accumulate) // every
+
+    def validate(self, log: RunLog, step: int) -> None:
+        """Score samples that are not trained on, at given and at held-out cameras."""
+        state = random_state()
+        self.model.eval()
+        validation = self.config.validation
+        directories = find_samples(Path(str(validation.dataset_path)))
+        heldout = parse_view_list(validation.heldout_views or "all", option="validation.heldout_views")
+        scores = []
+        for number, position in enumerate(spread(len(directories), validation.max_samples)):
+            sample = read_sample(directories[position])
+            inputs = choose_inputs(self.config, sample)
+            targets = choose_targets(sample, inputs, heldout)
+            reconstruction = self.reconstructor.reconstruct(self.reconstructor.place(sample, inputs))
+            scores += score_sample(self.reconstructor, reconstruction, targets)
+            if number == 0:
+                log.picture(step, "val/gt_vs_pred", picture(self.reconstructor, reconstruction, targets))
+        log.scalars(step, scalars(summarise(scores)))
+        self.model.train()
+        restore_random_state(state)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a run needs to go on as if it had not stopped."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.update.scaler.state_dict(),
+            "fwdbwd_pass_step": self.position.passes,
+            "param_update_step": self.position.updates,
+            "skipped_updates": self.position.skipped,
+            "schedule_start": self.schedule_start,
+            "random_state": random_state(),
+            "wandb_id": self.wandb_id,
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        load_published(self.model, content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.update.scaler.load_state_dict(content["scaler"])
+        self.position = Position(
+            content["fwdbwd_pass_step"], content["param_update_step"], content["skipped_updates"]
+        )
+        self.schedule_start = content["schedule_start"]
+        self.wandb_id = content["wandb_id"]
+        restore_random_state(content["random_state"])
+        optimizer = self.config.training.optimizer
+        if optimizer.reset_lr:
+            self.schedule_start = self.position.updates
+        if optimizer.reset_weight_decay:
+            self.optimizer.param_groups[0]["weight_decay"] = optimizer.weight_decay
+
+    _losses_finite = True
+
+
+def resume(trainer: Trainer, choice: str) -> None:
+    """Bring a trainer to where `--resume` says: `auto`, `none` or a checkpoint's path.
+
+    Raises:
+        UserError: the run has checkpoints although none are wanted, or nothing usable is at the path.
+    """
+    options = trainer.config.training.checkpointing
+    if choice not in ("auto", "none"):
+        trainer.restore(load_checkpoint(Path(choice)))
+        return
+    own = trainer.checkpoints.steps()
+    if choice == "none" and own:
+        raise UserError(f"{trainer.checkpoints.directory} holds checkpoints; choose another --run-dir or --resume auto")
+    if own and not options.force_resume_ckpt:
+        path, content = trainer.checkpoints.load_newest() or (None, {})
+        logger.info("resuming from %s", path)
+        trainer.restore(content)
+    elif options.resume_ckpt and options.reset_training_state:
+        load_published(trainer.model, options.resume_ckpt)
+    elif options.resume_ckpt:
+        trainer.restore(load_checkpoint(Path(options.resume_ckpt)))
+
+
+def passes_of_run(config: Config, *, samples: int) -> int:
+    """Passes of the whole schedule: `max_fwdbwd_passes`, or `num_epochs` when that is less."""
+    per_epoch = -(-samples // config.training.dataloader.batch_size_per_gpu)
+    return min(config.training.schedule.max_fwdbwd_passes, config.training.schedule.num_epochs * per_epoch)

@@ -1,0 +1,53 @@
+"""A checkpoint and calibrated samples to Gaussians, pictures, a video and figures.
+
+    python inference.py --checkpoint runs/demo/checkpoints/latest --input SAMPLE --output OUT        # also on a CPU
+
+Samples need no preparation: any unit, any intrinsics. All outputs are in the sample's own world and at its own cameras.
+"""
+
+import argparse
+from pathlib import Path
+
+from gslrm import cli
+
+
+def main() -> int:
+    """Parse, then reconstruct and write sample by sample."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of train_gslrm.py")
+    parser.add_argument("--input", type=Path, required=True, help="a sample, a directory of samples or a list file")
+    parser.add_argument("--output", type=Path, help="output folder (default: inference.output_dir of the configuration)")
+    parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
+    parser.add_argument("--render-views", default="all", metavar="6-11|all|none", help="cameras to render at")
+    parser.add_argument("--no-video", action="store_true", help="skip the turntable")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    cli.add_overrides(parser)
+    arguments = parser.parse_args()
+
+    from gslrm.config_io import parse_view_list
+    from gslrm.data.lists import find_samples
+    from gslrm.data.sample import read_sample
+    from gslrm.errors import UserError
+    from gslrm.reconstruct import Reconstructor, choose_inputs
+    from gslrm.training.outputs import write_outputs
+
+    wanted = parse_view_list(arguments.render_views, option="--render-views")
+    directories = find_samples(arguments.input)
+    reconstructor = Reconstructor.from_checkpoint(
+        arguments.checkpoint, device=arguments.device, overrides=tuple(arguments.overrides)
+    )
+    output = arguments.output or reconstructor.config.inference.output_dir
+    if output is None:
+        raise UserError("--output is missing and the checkpoint's configuration sets no inference.output_dir")
+    for directory in cli.track(directories, "reconstructing"):
+        sample = read_sample(directory)
+        inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
+        reconstruction = reconstructor.reconstruct(reconstructor.place(sample, inputs))
+        folder = Path(output) / sample.name
+        write_outputs(folder, reconstructor, reconstruction, wanted, video=not arguments.no_video)
+        cli.report(str(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

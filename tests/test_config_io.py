@@ -1,0 +1,439 @@
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gslrm import config_check
+from gslrm.config import Config
+from gslrm.config_io import config_from_mapping, load_config, parse_view_list, save_config
+from gslrm.errors import UserError
+
+# What the YAML files of FaceLift's three stages say, in the keys and values that the specification records.
+PUBLISHED_MODEL = """
+model:
+  class_name: gslrm.model.gslrm.GSLRM
+  image_tokenizer: {image_size: SIZE, patch_size: 8, in_channels: 9}
+  transformer: {d: 1024, d_head: 64, n_layer: 24}
+  gaussians:
+    n_gaussians: 2
+    sh_degree: 0
+    upsampler: {upsample_factor: 1}
+  add_refsrc_marker: False
+  hard_pixelalign: true
+  use_custom_plucker: true
+  clip_xyz: true
+"""
+PUBLISHED_TRAINING = """
+training:
+  runtime:
+    use_tf32: True
+    use_amp: True
+    amp_dtype: "bf16"
+    torch_compile: false
+    grad_accum_steps: 1
+    grad_clip_norm: 1.0
+    allowed_gradnorm_factor: 20
+    grad_checkpoint_every: 1
+  dataset:
+    dataset_path: data_sample/gslrm/data_gslrm_train.txt
+    num_views: 8
+    num_input_views: INPUTS
+    target_has_input: true
+    maximize_view_overlap: true
+    background_color: white
+    remove_alpha: false
+    normalize_distance_to: 0
+  dataloader: {batch_size_per_gpu: BATCH, num_workers: 4, num_threads: 8, prefetch_factor: 2}
+  losses:
+    l2_loss_weight: 1.0
+    lpips_loss_weight: 0.0
+    perceptual_loss_weight: 0.5
+    ssim_loss_weight: 0.0
+    pixelalign_loss_weight: 0.0
+    masked_pixelalign_loss: true
+    pointsdist_loss_weight: 0.0
+    warmup_pointsdist: POINTSDIST
+    distill_loss_weight: 0.0
+  optimizer: {lr: RATE, beta1: 0.9, beta2: 0.95, weight_decay: 0.05, reset_lr: false, reset_weight_decay: false}
+  schedule: {max_fwdbwd_passes: PASSES, num_epochs: 100000, warmup: WARMUP, l2_warmup_steps: L2WARMUP}
+  checkpointing:
+    checkpoint_dir: checkpoints/STAGE
+    checkpoint_every: 500
+    resume_ckpt: "checkpoints/PREVIOUS"
+    reset_training_state: true
+  logging:
+    print_every: 20
+    vis_every: 500
+    wandb: {project: gslrm, exp_name: STAGE, offline: false, log_every: 50}
+VALIDATION
+inference: {enabled: false, output_dir: experiments/inference}
+evaluation: {enabled: false}
+debug: false
+profile: false
+"""
+VALIDATED = "validation: {enabled: true, dataset_path: data_sample/gslrm/data_gslrm_val.txt, val_every: 500}"
+STAGES = {
+    "stage_1": {"SIZE": 256, "INPUTS": 4, "BATCH": 8, "RATE": 4e-4, "PASSES": 80000, "WARMUP": 2000, "L2WARMUP": 5000}
+    | {"POINTSDIST": "true", "VALIDATION": "validation: {enabled: false}"},
+    "stage_2": {"SIZE": 512, "INPUTS": 4, "BATCH": 2, "RATE": 1e-4, "PASSES": 20000, "WARMUP": 500, "L2WARMUP": 500}
+    | {"POINTSDIST": "false", "VALIDATION": "validation: {enabled: false}"},
+    "stage_3": {"SIZE": 512, "INPUTS": 6, "BATCH": 2, "RATE": 1e-4, "PASSES": 20000, "WARMUP": 500, "L2WARMUP": 500}
+    | {"POINTSDIST": "false", "VALIDATION": VALIDATED},
+}
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config_check._tell_once.cache_clear()
+
+
+def write(name: str, text: str) -> str:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return name
+
+
+def refusal(text: str, overrides: tuple[str, ...] = ()) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(write("x.yaml", text), overrides)
+    return str(caught.value)
+
+
+def published(stage: str) -> str:
+    text = PUBLISHED_MODEL + PUBLISHED_TRAINING.replace("STAGE", stage).replace("PREVIOUS", stage)
+    for word, value in sorted(STAGES[stage].items(), key=lambda item: -len(item[0])):
+        text = text.replace(word, str(value))
+    return text
+
+
+def test_a_file_with_only_a_model_section_takes_every_other_default():
+    config = load_config(write("x.yaml", "model: {transformer: {n_layer: 2}}"))
+    assert config.model.transformer.n_layer == 2
+    assert config.training == Config().training
+
+
+def test_the_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        load_config(write("x.yaml", "{}")).training.optimizer.lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("1E-4", 1e-4), (".5", 0.5), ("3", 3.0), ("010", 10.0), ("+2.5e+1", 25.0), ("-0", 0.0)],
+)
+def test_every_way_to_write_a_number_is_that_number(text, value):
+    config = load_config(write("x.yaml", f"training: {{losses: {{l2_loss_weight: {text}}}}}"))
+    assert config.training.losses.l2_loss_weight == value
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE"])
+def test_true_is_a_boolean(word):
+    assert load_config(write("x.yaml", f"model: {{add_refsrc_marker: {word}}}")).model.add_refsrc_marker is True
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "1", '"true"'])
+def test_nothing_else_is_a_boolean(word):
+    assert "x.yaml: model.clip_xyz: should be true or false" in refusal(f"model: {{clip_xyz: {word}}}")
+
+
+@pytest.mark.parametrize("text", ["'3'", "3.0", "true", "1_000", "2e1"])
+def test_nothing_but_a_whole_number_is_a_count(text):
+    assert "should be a valid integer" in refusal(f"model: {{transformer: {{n_layer: {text}}}}}")
+
+
+@pytest.mark.parametrize("text", [".inf", ".nan", "-1"])
+def test_a_weight_is_finite_and_not_negative(text):
+    assert "training.losses.l2_loss_weight" in refusal(f"training: {{losses: {{l2_loss_weight: {text}}}}}")
+
+
+def test_a_misspelled_key_is_told_with_file_path_and_nearest_name():
+    message = refusal("model: {transformer: {n_layr: 3}}")
+    assert message == "x.yaml: model.transformer.n_layr: unknown key; did you mean 'n_layer'?"
+
+
+def test_a_key_in_the_wrong_section_is_told_its_place():
+    message = refusal("training: {grad_accum_steps: 4}")
+    assert message.endswith("unknown key; this key exists at training.runtime.grad_accum_steps")
+
+
+def test_a_key_like_nothing_is_told_the_valid_ones():
+    assert refusal("render: {zzz: 1}").endswith(
+        "valid keys here are backend, near_plane, eps2d, max_alpha, antialiased"
+    )
+
+
+def test_an_unknown_section_is_one_problem():
+    assert refusal("modle: {a: 1, b: {c: 2}}") == "x.yaml: modle: unknown key; did you mean 'model'?"
+
+
+@pytest.mark.parametrize("empty", ["", "{}", "~"])
+def test_an_unknown_section_without_keys_is_a_problem_too(empty):
+    assert "x.yaml: modle: unknown key" in refusal(f"modle: {empty}")
+
+
+def test_all_problems_are_told_at_once():
+    write("base.yaml", "training: {losses: {masked_ssim_loss: true}}\nmouse: {mask_treshold: 3}")
+    message = refusal(
+        "base: base.yaml\nmodel: {clip_xyz: 3}\nmodle: 1\nrender: {backend: gpu}", ("training.optimizer.lr=0", "oops")
+    )
+    assert message.startswith("7 problems")
+    for expected in (
+        "base.yaml: mouse.mask_treshold: unknown key; did you mean 'mask_threshold'?",
+        "base.yaml: training.losses.masked_ssim_loss needs training.losses.ssim_loss_weight > 0",
+        "x.yaml: model.clip_xyz: should be true or false, not 3",
+        "x.yaml: modle: unknown key",
+        "x.yaml: render.backend: should be 'auto', 'cpu' or 'gsplat', not 'gpu'",
+        "--set: training.optimizer.lr: should be greater than 0, not 0",
+        "--set 'oops': write it as section.key=value",
+    ):
+        assert expected in message
+
+
+def test_a_check_across_keys_that_a_misspelling_may_explain_is_not_told():
+    message = refusal("training: {dataset: {num_vews: 12, num_input_views: 10}}")
+    assert "num_vews: unknown key" in message
+    assert "exceeds" not in message
+
+
+def test_a_check_across_files_names_the_files_that_set_the_keys():
+    write("base.yaml", "model: {image_tokenizer: {patch_size: 8}}")
+    message = refusal("base: base.yaml\nmodel: {image_tokenizer: {image_size: 30}, clip_xyz: false}")
+    assert message.startswith("base.yaml, x.yaml: model.image_tokenizer: image_size 30 is not a multiple")
+
+
+def test_a_union_is_told_as_one_problem():
+    message = refusal("training: {dataset: {background_color: purple}}")
+    assert "\n" not in message
+    assert "'white'" in message
+    assert "number" in message
+
+
+@pytest.mark.parametrize("value", ["3", "[1, 2]", "text"])
+def test_a_section_needs_keys(value):
+    assert "training.optimizer: should be a section with keys below it" in refusal(f"training: {{optimizer: {value}}}")
+
+
+def test_a_section_whose_keys_are_commented_out_is_empty():
+    assert load_config(write("x.yaml", "validation:\n  # enabled: true\ntraining: {dataset: }")) == Config()
+
+
+def test_mappings_merge_and_scalars_replace_along_the_chain_of_bases():
+    write("a.yaml", "training: {optimizer: {lr: 1e-3, beta1: 0.8}, dataset: {num_views: 9}}")
+    write("folder/b.yaml", "base: ../a.yaml\ntraining: {optimizer: {lr: 1e-4}}")
+    config = load_config(write("x.yaml", "base: folder/b.yaml\ntraining: {dataset: {num_input_views: 3}}"))
+    assert (config.training.optimizer.lr, config.training.optimizer.beta1) == (1e-4, 0.8)
+    assert (config.training.dataset.num_views, config.training.dataset.num_input_views) == (9, 3)
+
+
+def test_of_several_bases_the_later_wins():
+    write("a.yaml", "training: {optimizer: {lr: 1e-3, beta1: 0.8}}")
+    write("b.yaml", "training: {optimizer: {lr: 1e-4}}")
+    optimizer = load_config(write("x.yaml", "base: [a.yaml, b.yaml]")).training.optimizer
+    assert (optimizer.lr, optimizer.beta1) == (1e-4, 0.8)
+
+
+def test_an_empty_section_does_not_undo_its_base():
+    write("a.yaml", "training: {optimizer: {lr: 1e-3}}")
+    assert load_config(write("x.yaml", "base: a.yaml\ntraining: {optimizer: }")).training.optimizer.lr == 1e-3
+
+
+def test_null_replaces_a_value_of_the_base():
+    write("a.yaml", "training: {checkpointing: {resume_ckpt: x.pt}}")
+    text = "base: a.yaml\ntraining: {checkpointing: {resume_ckpt: null}}"
+    assert load_config(write("x.yaml", text)).training.checkpointing.resume_ckpt is None
+
+
+def test_two_bases_may_share_a_base():
+    write("root.yaml", "mouse: {mask_threshold: 7}")
+    write("a.yaml", "base: root.yaml")
+    write("b.yaml", "base: root.yaml")
+    assert load_config(write("x.yaml", "base: [a.yaml, b.yaml]")).mouse.mask_threshold == 7
+
+
+def test_a_cycle_of_bases_names_the_chain():
+    write("a.yaml", "base: x.yaml")
+    assert "x.yaml: base: the files form a cycle: x.yaml -> a.yaml -> x.yaml" in refusal("base: a.yaml")
+
+
+def test_a_missing_base_names_both_files_and_does_not_hide_other_problems():
+    message = refusal("base: gone.yaml\nmodel: {clip: true}")
+    assert "x.yaml: base: gone.yaml: no such file" in message
+    assert "model.clip: unknown key" in message
+
+
+@pytest.mark.parametrize("base", ["3", "{a: 1}", "[a.yaml, 3]", "''"])
+def test_a_base_is_a_file_or_a_list_of_files(base):
+    assert "x.yaml: base: should be a file name" in refusal(f"base: {base}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- a\n- b", "x.yaml: line 1: expected keys with values, found a list"),
+        ("hello", "x.yaml: line 1: expected keys with values, found 'hello'"),
+        ("", "x.yaml: the file holds no keys"),
+        ("a: b: c", "x.yaml: line 1, column 5: mapping values are not allowed here"),
+        ("model:\n\tclip_xyz: true", "x.yaml: line 2, column 1"),
+        ("model: [1", "x.yaml: line 1, column"),
+        ("model: &x {y: *x}", "x.yaml: line 1, column"),
+        ("model: !!python/name:os.system", "x.yaml: line 1, column 8"),
+        ("model: \x00", "x.yaml: not YAML"),
+        ("model: !!int x", "x.yaml: a tag does not fit its value"),
+        ("[" * 3000, "x.yaml: not YAML: nested too deeply"),
+        ("? [1]\n: 2", "x.yaml: line 1, column 3: found unhashable key"),
+        ("a: 1\n---\nb: 1", "x.yaml: line 2, column 1: but found another document"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_one_line_with_its_place(text, expected):
+    message = refusal(text)
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_key_given_twice_is_told_with_both_lines():
+    message = refusal("model:\n  clip_xyz: false\n  clip_xyz: true")
+    assert message == "x.yaml: line 3: key 'clip_xyz' is given twice, first in line 2"
+
+
+@pytest.mark.parametrize("path", ["gone.yaml", ".", "weights.pt"])
+def test_a_path_that_is_no_text_file_is_one_line(path):
+    Path("weights.pt").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(UserError, match=path.replace(".", r"\.")) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_are_parsed_like_the_file():
+    config = load_config(
+        write("x.yaml", "{}"),
+        ["training.optimizer.lr=1e-5", "model.clip_xyz=false", "training.checkpointing.resume_ckpt=", "mouse={}"]
+        + ["training.logging.wandb.exp_name=run #3: a = b", "training.dataset={num_views: 9, num_input_views: 2}"],
+    )
+    assert config.training.optimizer.lr == 1e-5
+    assert config.training.checkpointing.resume_ckpt is None
+    assert config.training.logging.wandb.exp_name == "run #3: a = b"
+    assert config.training.dataset.num_views == 9
+
+
+def test_a_whole_number_where_text_belongs_means_its_digits():
+    assert load_config(write("x.yaml", "validation: {heldout_views: 5}")).validation.heldout_views == "5"
+    assert "should be text (in quotes if need be), not 0.5" in refusal("validation: {heldout_views: 0.5}")
+
+
+def test_the_last_override_of_a_key_wins():
+    overrides = ["mouse.mask_threshold=1", "mouse.mask_threshold=2"]
+    assert load_config(write("x.yaml", "{}"), overrides).mouse.mask_threshold == 2
+
+
+def test_an_override_can_repair_a_file():
+    path = write("x.yaml", "training: {optimizer: 3}")
+    assert load_config(path, ["training.optimizer.lr=1e-5"]).training.optimizer.lr == 1e-5
+
+
+@pytest.mark.parametrize("override", ["a", "=1", "a..b=1", ".a=1", "", "training.optimizer.lr 3"])
+def test_a_malformed_override_is_told_how_to_write_it(override):
+    assert "write it as section.key=value" in refusal("{}", (override,))
+
+
+def test_a_malformed_list_in_an_override_is_told():
+    assert "--set 'mouse=[1': line 1, column" in refusal("{}", ("mouse=[1",))
+
+
+def test_an_override_of_an_unknown_key_is_an_unknown_key():
+    message = refusal("{}", ("model.transformer.n_layr=3",))
+    assert message == "--set: model.transformer.n_layr: unknown key; did you mean 'n_layer'?"
+
+
+def test_a_saved_configuration_loads_equal():
+    overrides = ["training.logging.wandb.exp_name='1e-4'", "training.logging.wandb.group=no", "model.init_std=null"]
+    overrides += ["training.optimizer.lr=1e-300", "training.dataset.dataset_path=é: #x", "mouse.object_size=0.1"]
+    overrides += ["training.dataset.background_color=0.3", "training.logging.wandb.job_type='~'"]
+    config = load_config(write("x.yaml", "{}"), overrides)
+    save_config(config, "saved.yaml")
+    assert load_config("saved.yaml") == config
+    assert config_from_mapping(config.model_dump(mode="json"), source="checkpoint x.pt") == config
+
+
+def test_a_configuration_from_a_mapping_names_its_source():
+    with pytest.raises(UserError, match=r"^x\.pt: model\.n_layer: unknown key; this key exists at model\.transformer"):
+        config_from_mapping({"model": {"n_layer": 3}}, source="x.pt")
+
+
+def test_a_configuration_from_a_mapping_takes_overrides():
+    assert config_from_mapping({}, source="x.pt", overrides=["mouse.mask_threshold=3"]).mouse.mask_threshold == 3
+
+
+@pytest.mark.parametrize("stage", ["stage_2", "stage_3"])
+def test_the_published_files_of_stages_2_and_3_load(stage):
+    config = load_config(write("x.yaml", published(stage)))
+    assert config.training.schedule.warmup == 500
+    assert config.training.dataset.num_input_views == STAGES[stage]["INPUTS"]
+    assert config.model.image_tokenizer.image_size == 512
+
+
+def test_the_published_file_of_stage_1_is_refused_for_its_points_warm_up_alone():
+    message = refusal(published("stage_1"))
+    assert message.startswith("x.yaml: training.losses.warmup_pointsdist: only False is possible")
+    config = load_config("x.yaml", ["training.losses.warmup_pointsdist=false"])
+    assert config.training.optimizer.lr == 4e-4
+
+
+def test_clip_xyz_loads_and_is_told_once(caplog):
+    path = write("x.yaml", published("stage_3"))
+    with caplog.at_level(logging.WARNING):
+        assert load_config(path).model.clip_xyz is True
+        load_config(path)
+    assert [record.message[:20] for record in caplog.records] == ["model.clip_xyz is on"]
+
+
+def test_the_class_name_of_gslrm_is_dropped_and_told(caplog):
+    with caplog.at_level(logging.INFO):
+        load_config(write("x.yaml", "model: {class_name: gslrm.model.gslrm.GSLRM}"))
+    assert "model.class_name is dropped" in caplog.text
+
+
+def test_another_class_name_is_refused():
+    assert "model.class_name: refused" in refusal("model: {class_name: lgm.models.LGM}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("training: {crop_size: 128}", "not implemented"),
+        ("evaluation: {half_bbx_size: 0.9}", "no crop box"),
+        ("evaluation: {enabled: true}", "a command of its own: python scripts/evaluate.py"),
+        ("inference: {enabled: true}", "a command of its own: python inference.py"),
+        ("training: {losses: {distill_loss_weight: 0.1}}", "the original never read it"),
+        ("training: {losses: {pixelalign_loss_weight: 0.1}}", "not implemented yet"),
+        ("debug: true", "the original never read it"),
+        ("model: {gaussians: {upsampler: {upsample_factor: 2}}}", "the original raises"),
+    ],
+)
+def test_a_published_key_that_nothing_implements_is_refused_with_the_reason(text, reason):
+    assert reason in refusal(text)
+
+
+def test_configuration_imports_neither_torch_nor_opencv():
+    heavy = "{'torch', 'cv2', 'numba', 'numpy'} & set(sys.modules)"
+    code = f"import sys, gslrm.config_io; sys.exit(str({heavy}) if {heavy} else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "views"),
+    [("0-5", (0, 1, 2, 3, 4, 5)), ("0,2,4", (0, 2, 4)), ("0-2, 7", (0, 1, 2, 7)), ("3", (3,)), ("ALL", None)]
+    + [("none", ()), ("5-5", (5,)), ("4,1", (4, 1))],
+)
+def test_a_view_list_means_its_views_in_order(text, views):
+    assert parse_view_list(text, option="--views") == views
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-0", "1,,2", "-1", "0-", "1,1", "0-3,2", "1.5", "0 1"])
+def test_anything_else_is_refused_with_the_option(text):
+    with pytest.raises(UserError, match=r"^--views: "):
+        parse_view_list(text, option="--views")

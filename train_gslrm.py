@@ -1,0 +1,40 @@
+"""Train a model: the one entry point, driven by YAML.
+
+    python train_gslrm.py --config configs/mouse_gslrm_local_rtx3060.yaml
+    python train_gslrm.py --config configs/demo_cpu.yaml --run-dir runs/demo       # no GPU needed
+
+A run that stopped goes on where it was: give the same command again.
+"""
+
+import argparse
+from pathlib import Path
+
+from gslrm import cli
+
+
+def main() -> int:
+    """Parse, build, train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file; see gslrm/config.py for every key")
+    cli.add_overrides(parser)
+    parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config name>)")
+    parser.add_argument("--resume", default="auto", metavar="auto|none|PATH", help="where to go on from")
+    parser.add_argument("--load", type=Path, metavar="PATH", help="start from the weights of a checkpoint")
+    arguments = parser.parse_args()
+
+    from gslrm.config_io import load_config
+    from gslrm.training.environment import record_environment
+    from gslrm.training.trainer import Trainer, resume
+
+    config = load_config(arguments.config, arguments.overrides)
+    run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
+    trainer = Trainer(config, run_dir, load=arguments.load)
+    resume(trainer, arguments.resume)
+    record_environment(run_dir, config)
+    trainer.run()
+    cli.report(f"checkpoints: {trainer.checkpoints.directory}\nfigures: {run_dir / 'metrics.jsonl'}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
