@@ -1,6 +1,6 @@
 """A checkpoint and calibrated samples to Gaussians, pictures, a video and figures.
 
-    python inference.py --checkpoint runs/demo/checkpoints/latest --input SAMPLE --output OUT        # also on a CPU
+    python inference.py --checkpoint demo_output/run/checkpoints/latest --input SAMPLE --output OUT   # also on a CPU
 
 Samples need no preparation: any unit, any intrinsics. All outputs are in the sample's own world and at its own cameras.
 """
@@ -16,7 +16,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of train_gslrm.py")
     parser.add_argument("--input", type=Path, required=True, help="a sample, a directory of samples or a list file")
-    parser.add_argument("--output", type=Path, help="output folder (default: inference.output_dir of the configuration)")
+    parser.add_argument(
+        "--output", type=Path, help="output folder (default: inference.output_dir of the configuration)"
+    )
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--render-views", default="all", metavar="6-11|all|none", help="cameras to render at")
     parser.add_argument("--no-video", action="store_true", help="skip the turntable")

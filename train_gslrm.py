@@ -1,7 +1,7 @@
 """Train a model: the one entry point, driven by YAML.
 
     python train_gslrm.py --config configs/mouse_gslrm_local_rtx3060.yaml
-    python train_gslrm.py --config configs/demo_cpu.yaml --run-dir runs/demo       # no GPU needed
+    python train_gslrm.py --config configs/demo_cpu.yaml --run-dir demo_output/run       # no GPU needed
 
 A run that stopped goes on where it was: give the same command again.
 """

@@ -180,10 +180,8 @@ class Cameras(TensorStruct):
 
     def pixel_grid(self) -> Float[Tensor, "h w 2"]:
         """Pixel centres (x, y)."""
-        kwargs = {"dtype": self.focal.dtype, "device": self.focal.device}
-        y, x = torch.meshgrid(
-            torch.arange(self.height, **kwargs) + 0.5, torch.arange(self.width, **kwargs) + 0.5, indexing="ij"
-        )
+        rows, columns = torch.arange(self.height), torch.arange(self.width)
+        y, x = torch.meshgrid(rows.to(self.focal) + 0.5, columns.to(self.focal) + 0.5, indexing="ij")
         return torch.stack([x, y], dim=-1)
 
     def rays(self) -> tuple[Float[Tensor, "*batch h w 3"], Float[Tensor, "*batch h w 3"]]:
@@ -224,6 +222,24 @@ def shortest_turn(start: Float[Tensor, "3"], end: Float[Tensor, "3"]) -> Float[T
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
     return identity + skew + skew @ skew / (1 + cosine)
+
+
+def nearest_to_lines(
+    origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], weights: Float[Tensor, "n"] | None = None
+) -> Float[Tensor, "3"]:
+    """The point with the least weighted sum of squared distances to lines with unit directions.
+
+    Raises:
+        ValueError: the lines are parallel, so no such point is unique.
+    """
+    identity = torch.eye(3, dtype=origins.dtype, device=origins.device)
+    projectors = identity - directions[:, :, None] * directions[:, None, :]
+    if weights is not None:
+        projectors = weights[:, None, None] * projectors
+    try:  # a least-squares solver would be forgiving, but LAPACK's gives other last bits at every call
+        return torch.linalg.solve(projectors.sum(0), (projectors @ origins[:, :, None]).sum(0))[:, 0]
+    except torch.linalg.LinAlgError as error:
+        raise ValueError("the cameras all look along parallel lines, so they meet nowhere") from error
 
 
 def nearest_to_origin(

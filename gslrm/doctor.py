@@ -18,7 +18,7 @@ from gslrm.training.log import has_wandb_login
 from gslrm.training.runtime import choose_device, native_amp_dtype
 
 OLDEST_PYTHON = (3, 10)
-LOW_DISK_BYTES = 10e9  # a training run of the published size keeps three checkpoints of 3.6 GB
+LOW_DISK_BYTES = 10 * 2**30  # a training run of the published size keeps three checkpoints of 3.4 GiB
 ACTIVATIONS_PER_TOKEN = 16  # numbers of width d that a block keeps: 2 norms, q k v, 2 attention, 4 + 4 MLP, 1 out
 GAUSSIAN_NUMBERS = 14 * 4  # raw, activated, and the gradients of both, at degree 0
 PIXEL_NUMBERS = 5 * 4  # colour, alpha, depth; rendered, and kept by the losses
@@ -41,8 +41,8 @@ class Size:
     parameters: int
     tokens: int
     gaussians: int
-    state_bytes: float
-    activation_bytes: float
+    state_bytes: int
+    activation_bytes: int
 
 
 def examine_machine() -> list[Finding]:
@@ -85,7 +85,7 @@ def estimate(config: Config) -> Size:
         gaussians * GAUSSIAN_NUMBERS + targets * side**2 * PIXEL_NUMBERS
     )
     batch = config.training.dataloader.batch_size_per_gpu
-    return Size(parameters, tokens, gaussians, 16.0 * parameters, batch * scene_bytes)  # 4 numbers of 4 bytes each
+    return Size(parameters, tokens, gaussians, 16 * parameters, round(batch * scene_bytes))  # 4 numbers of 4 bytes each
 
 
 def _python() -> Finding:
@@ -165,11 +165,11 @@ def _disk() -> Finding:
     return Finding("free disk here", _gib(free), hint=hint)
 
 
-def _memory() -> tuple[float, str]:
+def _memory() -> tuple[int, str]:
     if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory), "GPU"
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), "machine"
+        return torch.cuda.get_device_properties(0).total_memory, "GPU"
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "machine"
 
 
-def _gib(size: float) -> str:
+def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"

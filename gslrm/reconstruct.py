@@ -72,7 +72,9 @@ class Reconstructor:
         load_published(model, content["model"])
         return build_reconstructor(model, config)
 
-    def place(self, sample: Sample, input_index: tuple[int, ...], background: Float[Tensor, "3"] = WHITE) -> PlacedSample:
+    def place(
+        self, sample: Sample, input_index: tuple[int, ...], background: Float[Tensor, "3"] = WHITE
+    ) -> PlacedSample:
         """Read the input views; see `gslrm.data.dataset.place_sample`."""
         return place_sample(
             sample,
@@ -123,7 +125,11 @@ class Reconstructor:
 
 
 def build_reconstructor(model: nn.Module, config: Config) -> Reconstructor:
-    """Wire a network that is already in memory."""
+    """Wire a network that is already in memory.
+
+    Raises:
+        UserError: the device or rasterizer asked for is not there.
+    """
     runtime = build_runtime(config.training.runtime)
     rasterizer = build_rasterizer(config.render.backend, config.render, device=runtime.device.type)
     return Reconstructor(model.to(runtime.device).eval(), config, runtime, rasterizer)

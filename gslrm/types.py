@@ -77,7 +77,9 @@ class Rendering(TensorStruct):
     depth: Float[Tensor, "*batch v 1 h w"]
 
 
-def multiply_quaternions(left: Float[Tensor, "*batch 4"], right: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
+def multiply_quaternions(
+    left: Float[Tensor, "*batch 4"], right: Float[Tensor, "*batch 4"]
+) -> Float[Tensor, "*batch 4"]:
     """Hamilton product of quaternions wxyz: the rotation `right` followed by `left`."""
     w1, x1, y1, z1 = left.unbind(-1)
     w2, x2, y2, z2 = right.unbind(-1)

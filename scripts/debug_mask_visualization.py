@@ -1,7 +1,6 @@
 """Draw the masks that training sees: image, mask, overlay with contour, share of the foreground.
 
-    python scripts/debug_mask_visualization.py --config configs/mouse_gslrm_local_rtx3060.yaml --num_samples 5 \
-        --output_dir experiments/debug
+python scripts/debug_mask_visualization.py --config configs/mouse_gslrm_local_rtx3060.yaml --num_samples 5
 """
 
 import argparse

@@ -33,7 +33,7 @@ What the figures mean (means over the validation mice; none of them was trained 
 def main() -> int:
     """Run the steps, then say where the results are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of all results")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder of all results")
     parser.add_argument("--samples", type=int, default=320, help="synthetic mice to make")
     cli.add_overrides(parser)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Score a checkpoint at cameras that were not given to it.
 
-    python scripts/evaluate.py --checkpoint runs/demo/checkpoints/latest --data LIST --json scores.json
+    python scripts/evaluate.py --checkpoint demo_output/run/checkpoints/latest --data LIST --json scores.json
 
 Every view is scored at its own size and intrinsics, beside an all-white picture and a copy of the nearest input view.
 """

@@ -95,7 +95,9 @@ def test_a_similarity_undone_is_the_identity():
     both = similarity.inverse().compose(similarity)
     torch.testing.assert_close(both.matrix(), torch.eye(4, dtype=torch.float64))
     points = torch.randn(7, 3, dtype=torch.float64)
-    torch.testing.assert_close(similarity.apply(points), points @ similarity.matrix()[:3, :3].mT + similarity.translation)
+    torch.testing.assert_close(
+        similarity.apply(points), points @ similarity.matrix()[:3, :3].mT + similarity.translation
+    )
 
 
 def test_opengl_cameras_see_what_opencv_cameras_see():

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from gslrm.cameras import Cameras
+from gslrm.cameras import Cameras, nearest_to_lines
 from gslrm.config import Background, DatasetConfig, MouseConfig
 from gslrm.data.lists import find_samples
 from gslrm.data.masks import MaskPolicy, read_view
@@ -31,7 +31,7 @@ class SampleKey(NamedTuple):
     """What a sampler asks of a data set: everything random about an item follows from the seed and this."""
 
     epoch: int
-    index: int
+    position: int
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class ViewDataset(Dataset[Batch]):
         Raises:
             UserError: names the sample and file that cannot be used; nothing is put in its place.
         """
-        rng = np.random.default_rng([self.seed, key.epoch, key.index])
-        sample = self.sample(key.index)
+        rng = np.random.default_rng([self.seed, key.epoch, key.position])
+        sample = self.sample(key.position)
         inputs, candidates = self.choose_views(sample, rng)
         count = self.dataset.num_target_views or len(candidates)
         targets = tuple(sorted(rng.choice(candidates, size=count, replace=False).tolist()))
@@ -115,7 +115,7 @@ class RandomViewDataset(ViewDataset):
             if len(rest) < wanted - first:
                 raise UserError(
                     f"{sample.directory / CAMERA_FILE}: only {len(rest)} views lie within {OVERLAP_ANGLE:.0f} degrees "
-                    f"of an input view, {wanted - first} are needed; lower num_views or set maximize_view_overlap: false"
+                    f"of an input view, {wanted - first} are needed; lower num_views or unset maximize_view_overlap"
                 )
         extra = rest[: wanted - first]
         candidates = np.concatenate([inputs, extra]) if self.dataset.target_has_input else extra
@@ -141,7 +141,7 @@ class StreamSampler(Sampler[list[SampleKey]]):
         return len(self.passes)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch, order = -1, np.empty(0)
+        epoch, order = -1, np.empty(0, np.int64)
         for step in self.passes:
             keys = []
             for position in range(step * self.batch_size, (step + 1) * self.batch_size):
@@ -240,8 +240,10 @@ def draw_background(colour: Background, rng: np.random.Generator) -> Float[Tenso
     if colour == "random":
         return torch.from_numpy(rng.random(3, dtype=np.float32))
     if colour == "three_choices":
-        colour = tuple(GREY_LEVELS)[rng.integers(3)]
-    return torch.full((3,), GREY_LEVELS[colour] if isinstance(colour, str) else float(colour))
+        level = tuple(GREY_LEVELS.values())[rng.integers(3)]
+    else:
+        level = GREY_LEVELS[colour] if isinstance(colour, str) else float(colour)
+    return torch.full((3,), level)
 
 
 def require_views(sample: Sample, wanted: int) -> None:
@@ -265,8 +267,7 @@ def overlapping(sample: Sample, inputs: np.ndarray, others: np.ndarray) -> np.nd
     """
     pose = torch.stack([view.camera.world_from_camera for view in sample.views])
     position, axis = pose[:, :3, 3], pose[:, :3, 2]
-    projector = torch.eye(3, dtype=pose.dtype) - axis[:, :, None] * axis[:, None, :]
-    focus = torch.linalg.lstsq(projector.sum(0), (projector @ position[..., None]).sum(0)).solution[:, 0]
+    focus = nearest_to_lines(position, axis)
     direction = torch.nn.functional.normalize(position - focus, dim=1).numpy()
     cosine = direction[others] @ direction[inputs].T
     return cosine.max(axis=1) >= np.cos(np.radians(OVERLAP_ANGLE)) - 1e-9
@@ -287,8 +288,8 @@ def _place_views(
 
 
 def _resample(premultiplied: np.ndarray, source: Cameras, target: Cameras) -> np.ndarray:
-    same: Any = (source.height, source.width) == (target.height, target.width) and torch.equal(
-        source.focal, target.focal
+    same_size = (source.height, source.width) == (target.height, target.width)
+    same_rays = torch.equal(source.focal, target.focal) and torch.equal(
+        source.world_from_camera, target.world_from_camera
     )
-    same = same and torch.equal(source.world_from_camera, target.world_from_camera)
-    return premultiplied if same else warp(premultiplied, source, target)
+    return premultiplied if same_size and same_rays else warp(premultiplied, source, target)

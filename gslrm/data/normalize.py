@@ -1,8 +1,8 @@
 """Where the network sees a sample: object-centred, ray-exact crops in a world scaled by one similarity.
 
-The centre is triangulated from the masks of the input views; every camera then turns about its own centre to look at it
-with the focal length at which the same footprint fills each crop. Cameras are never moved one by one: the only change of
-the world is one similarity for all of them, so multi-view geometry stays exact and can be undone exactly.
+The centre is triangulated from the masks of the input views; every camera then turns about its own centre to look at
+it with the focal length at which the same footprint fills each crop. Cameras are never moved one by one: the only
+change of the world is one similarity for all of them, so multi-view geometry stays exact and can be undone exactly.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gslrm.cameras import Cameras, shortest_turn
+from gslrm.cameras import Cameras, nearest_to_lines, shortest_turn
 from gslrm.config import MouseConfig
 from gslrm.data.transforms import resize, turn_to
 from gslrm.errors import UserError
@@ -144,16 +144,13 @@ def _rays(pixel: Float[Tensor, "n 2"], camera: Cameras) -> Float[Tensor, "n 3"]:
 
 def _meet(origins: Float[Tensor, "v 3"], directions: Float[Tensor, "v 3"]) -> Float[Tensor, "3"]:
     """The point nearest to all rays in angle, with Huber weights so that one wrong mask cannot pull it away."""
-    projectors = torch.eye(3, dtype=origins.dtype) - directions[:, :, None] * directions[:, None, :]
-    weight = torch.ones(len(origins), dtype=origins.dtype)
-    point = origins.mean(0)
+    weights = torch.ones(len(origins), dtype=origins.dtype)
     for _ in range(20):
-        weighted = weight[:, None, None] * projectors
-        point = torch.linalg.lstsq(weighted.sum(0), (weighted @ origins[:, :, None]).sum(0)).solution[:, 0]
-        offset = (projectors @ (point - origins)[:, :, None])[..., 0].norm(dim=1)
-        distance = (point - origins).norm(dim=1).clamp_min(1e-12)
-        angle = offset / distance
-        weight = (HUBER_ANGLE / angle.clamp_min(HUBER_ANGLE)) / distance**2
+        point = nearest_to_lines(origins, directions, weights)
+        offset = point - origins
+        distance = offset.norm(dim=1).clamp_min(1e-12)
+        angle = torch.linalg.cross(offset, directions).norm(dim=1) / distance
+        weights = (HUBER_ANGLE / angle.clamp_min(HUBER_ANGLE)) / distance**2
     return point
 
 

@@ -19,9 +19,8 @@ class SelfAttention(nn.Module):
         self.fc = nn.Linear(d, d, bias=False)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        query, key, value = rearrange(
-            self.to_qkv(tokens), "b n (three h e) -> three b h n e", three=3, e=self.d_head
-        )
+        """Every token attends to every token."""
+        query, key, value = rearrange(self.to_qkv(tokens), "b n (three h e) -> three b h n e", three=3, e=self.d_head)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
         return self.fc(rearrange(mixed, "b h n e -> b n (h e)"))
 
@@ -34,6 +33,7 @@ class FeedForward(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(d, 4 * d, bias=False), nn.GELU(), nn.Linear(4 * d, d, bias=False))
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Each token by itself."""
         return self.mlp(tokens)
 
 
@@ -48,6 +48,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(d)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """One block."""
         tokens = tokens + self.attn(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -60,6 +61,7 @@ class Transformer(nn.ModuleList):
         self.checkpoint_every = 0
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """All blocks."""
         if not (self.checkpoint_every and self.training and torch.is_grad_enabled()):
             return _run(list(self), tokens)
         for start in range(0, len(self), self.checkpoint_every):

@@ -23,9 +23,7 @@ def channel_count(degree: int) -> int:
     return 3 + 3 * coefficient_count(degree) + 3 + 4 + 1
 
 
-def activate(
-    means: Float[Tensor, "b n 3"], raw: Float[Tensor, "b n c"], config: GaussiansConfig
-) -> Gaussians:
+def activate(means: Float[Tensor, "b n 3"], raw: Float[Tensor, "b n c"], config: GaussiansConfig) -> Gaussians:
     """Activated Gaussians at given positions; the position channels of `raw` are not looked at."""
     coefficients = coefficient_count(config.sh_degree)
     _, features, scaling, rotation, opacity = raw.split([3, 3 * coefficients, 3, 4, 1], dim=-1)

@@ -34,13 +34,14 @@ class GaussianUpsampler(nn.Module):
         self.linear = nn.Linear(d, channels, bias=False)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n c"]:
+        """Raw channels of one Gaussian per token."""
         return self.linear(self.layernorm(tokens))
 
 
 class GSLRM(nn.Module):
     """Views to Gaussians.
 
-    Gaussians come global tokens first, then pixel Gaussians in patch order (view, patch row, patch column, row, column).
+    Gaussians come global tokens first, then pixel Gaussians in patch order: view, patch row, patch column, row, column.
     Image sides may be any multiples of the patch size, and any number of views is taken.
     """
 
@@ -86,10 +87,16 @@ class GSLRM(nn.Module):
         tokens = self.transformer_layers(self.embed(views))
         return self.decode(tokens, views)
 
+    def recompute_every(self, blocks: int) -> None:
+        """Recompute activations in groups of this many blocks in the backward pass of training; 0 keeps them all."""
+        self.transformer_layers.checkpoint_every = blocks
+
     def embed(self, views: Views) -> Float[Tensor, "b n d"]:
         """Tokens after the input norm: learned global tokens, then image tokens view by view."""
         with torch.autocast(views.images.device.type, enabled=False):
-            posed = torch.cat([2 * views.images[:, :, :3].float() - 1, embed_rays(views.cameras.float(), self.config)], 2)
+            posed = torch.cat(
+                [2 * views.images[:, :, :3].float() - 1, embed_rays(views.cameras.float(), self.config)], 2
+            )
         images = self.patch_embedder(patchify(posed, patch=self.config.image_tokenizer.patch_size))
         if self.config.add_refsrc_marker:
             images = images + self._view_types(views, tokens_per_view=images.shape[1] // views.images.shape[1])

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,9 +24,7 @@ class VggDistance(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         pairs = pairwise((3, *CHANNELS))
-        self.net = nn.ModuleDict(
-            {f"conv{k}": nn.Conv2d(a, b, 3, padding=1) for k, (a, b) in enumerate(pairs, start=1)}
-        )
+        self.net = nn.ModuleDict({f"conv{k}": nn.Conv2d(a, b, 3, padding=1) for k, (a, b) in enumerate(pairs, start=1)})
         self.requires_grad_(False)
 
     @staticmethod
@@ -43,7 +40,9 @@ class VggDistance(nn.Module):
                 "GS-LRM checkpoint, which carries the VGG19 weights; or set the weight to 0"
             )
         weights = read_state_dict(path)
-        return VggDistance().load({k.removeprefix(VGG_PREFIX): v for k, v in weights.items() if k.startswith(VGG_PREFIX)})
+        return VggDistance().load(
+            {k.removeprefix(VGG_PREFIX): v for k, v in weights.items() if k.startswith(VGG_PREFIX)}
+        )
 
     def load(self, weights: Mapping[str, Tensor]) -> "VggDistance":
         """Set `conv{1..16}.{weight,bias}`; returns self.
@@ -54,7 +53,9 @@ class VggDistance(nn.Module):
         own = self.net.state_dict()
         wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
         if wrong:
-            raise UserError(f"perceptual weights: {len(wrong)} of {len(own)} VGG19 tensors do not fit (first: {wrong[0]})")
+            raise UserError(
+                f"perceptual weights: {len(wrong)} of {len(own)} VGG19 tensors do not fit (first: {wrong[0]})"
+            )
         self.net.load_state_dict({key: weights[key] for key in own})
         return self
 
@@ -81,7 +82,9 @@ class LpipsDistance(nn.Module):
         super().__init__()
         missing = [name for name in ("lpips", "torchvision") if find_spec(name) is None]
         if missing:
-            raise UserError(f"LPIPS needs {' and '.join(missing)}: pip install {' '.join(missing)}; or set its weight to 0")
+            raise UserError(
+                f"LPIPS needs {' and '.join(missing)}: pip install {' '.join(missing)}; or set its weight to 0"
+            )
         import lpips
 
         self.net = lpips.LPIPS(net="vgg", verbose=False).eval().requires_grad_(False)

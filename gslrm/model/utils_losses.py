@@ -86,9 +86,7 @@ class Losses(nn.Module):
         """Compare a rendering [B, V] with its target views; terms that have not begun are left out."""
         with torch.autocast(rendering.rgb.device.type, enabled=False):
             comparison = compare(rendering.float(), target.float(), background.float())
-            values = {
-                name: term.function(comparison) for name, term in self.terms.items() if step >= term.start
-            }
+            values = {name: term.function(comparison) for name, term in self.terms.items() if step >= term.start}
         total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
         return LossReport(total, values)
 

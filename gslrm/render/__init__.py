@@ -62,7 +62,9 @@ class BatchRasterizer:
         """See `Rasterizer`."""
         with torch.autocast(gaussians.means.device.type, enabled=False):
             scenes = [
-                self._scene(gaussians[index].float(), cameras[index].float(), background[index].float(), resolution_ratio)
+                self._scene(
+                    gaussians[index].float(), cameras[index].float(), background[index].float(), resolution_ratio
+                )
                 for index in range(gaussians.means.shape[0])
             ]
         rgb, alpha, depth = (torch.stack(parts) for parts in zip(*scenes, strict=True))

@@ -175,6 +175,7 @@ class _Rasterize(torch.autograd.Function):
         saved = [torch.from_numpy(array) for array in state]
         means2d, conics = saved[0][..., :2], saved[0][..., 2:5]
         ctx.mark_non_differentiable(radii, means2d, conics, depths)
+        ctx.set_materialize_grads(False)  # zeros for the outputs above would take 32 bytes per Gaussian and view
         ctx.settings = settings
         inputs = [means, quats, scales, opacities, colors, viewmats, Ks]
         ctx.save_for_backward(*inputs, backgrounds, alphas, *saved)
@@ -182,9 +183,14 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v_images: Tensor, v_alphas: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, v_images: Tensor | None, v_alphas: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, alphas, *saved = ctx.saved_tensors
         settings, needs = ctx.settings, ctx.needs_input_grad
+        if v_images is None:
+            channels = settings.with_colors * colors.shape[-1] + settings.with_depth
+            v_images = alphas.new_zeros(*alphas.shape[:3], channels)
+        if v_alphas is None:
+            v_alphas = torch.zeros_like(alphas)
         gradients: list[Tensor | None] = [None] * len(needs)
         if any(needs[:6]):
             scene = _scene((means, quats, scales, opacities), colors, viewmats, backgrounds, Ks, settings)

@@ -43,7 +43,7 @@ def _data(context, builder, signature, arguments, k):
 
 @intrinsic
 def prefetch(typing_context, array, index):
-    """Ask for the cache line of element `index` of a flat array."""
+    """Ask for the cache line of element `index`, counted in memory order, of a contiguous array."""
 
     def emit(context, builder, signature, arguments):
         byte, integer = IntType(8).as_pointer(), IntType(32)

@@ -180,9 +180,12 @@ def differentiate(
     v_means, v_quats, v_scales, v_opacities, v_colors = (np.zeros_like(array) for array in scene[:5])
     v_cameras = np.zeros((-(-count // CHUNK), cameras, CAMERA_GRADIENT))
     row_size = MOMENTS + state.features.shape[2]
-    for first, last in _camera_ranges(state.camera_starts, GRADIENT_BUFFER_BYTES // (row_size * dtype.itemsize)):
+    ranges = list(_camera_ranges(state.camera_starts, GRADIENT_BUFFER_BYTES // (row_size * dtype.itemsize)))
+    most_rows = max(state.camera_starts[last] - state.camera_starts[first] for first, last in ranges)
+    buffer = np.empty((most_rows, row_size), dtype)
+    for first, last in ranges:
         first_row = state.camera_starts[first]
-        v_splats = np.empty((state.camera_starts[last] - first_row, row_size), dtype)
+        v_splats = buffer[: state.camera_starts[last] - first_row]
         run_workers(
             unblend, _schedule(state, first, last), state.splats, state.features, (state.tile_starts, state.entries),
             first_row, settings.tiles, dtype.type(settings.max_alpha), scene.backgrounds, state.pixel_states, v_images,
@@ -191,8 +194,7 @@ def differentiate(
         run_workers(
             unproject, (first, last), gaussians, scene.cameras, settings.projection, settings.with_depth,
             (state.camera_starts, state.pair_starts, state.places), state.tile_counts, first_row, v_splats,
-            (v_means, v_quats, v_scales, v_opacities),
-            v_colors, with_cameras, v_cameras,
+            (v_means, v_quats, v_scales, v_opacities), v_colors, with_cameras, v_cameras,
         )  # fmt: skip
     return Gradients(v_means, v_quats, v_scales, v_opacities, v_colors, _viewmats_gradient(v_cameras).astype(dtype))
 

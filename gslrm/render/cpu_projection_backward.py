@@ -191,19 +191,30 @@ def _shape_gradient(quaternion, rotation, scale, total):
 
 @helper
 def _shape(inputs, g):
-    """Quaternion (norm, then unit wxyz), rotation, scales and covariance of one Gaussian."""
+    """Quaternion (norm, then unit wxyz), rotation and scales of one Gaussian."""
     _, quats, scales, _ = inputs
     quaternion = unit_quaternion(quats, g)
     rotation = rotation_of(quaternion[1], quaternion[2], quaternion[3], quaternion[4])
-    scale = (float(scales[g, 0]), float(scales[g, 1]), float(scales[g, 2]))
-    return quaternion, rotation, scale, covariance_of(rotation, scale[0], scale[1], scale[2])
+    return quaternion, rotation, (float(scales[g, 0]), float(scales[g, 1]), float(scales[g, 2]))
+
+
+@helper
+def _covariances(first, last, inputs):
+    """World covariances of a chunk, which all cameras share."""
+    covariances = np.empty((last - first, 6), np.float64)
+    for g in range(first, last):
+        _, rotation, scale = _shape(inputs, g)
+        covariance = covariance_of(rotation, scale[0], scale[1], scale[2])
+        for k in range(6):
+            covariances[g - first, k] = covariance[k]
+    return covariances
 
 
 @helper
 def _add_gaussian(g, inputs, total, outputs):
     """Add the gradients of one Gaussian, summed over cameras, to the outputs."""
     v_means, v_quats, v_scales, v_opacities = outputs
-    quaternion, rotation, scale, _ = _shape(inputs, g)
+    quaternion, rotation, scale = _shape(inputs, g)
     v_quaternion, v_scale = _shape_gradient(quaternion, rotation, scale, total)
     for k in range(3):
         v_means[g, k] += total[V_MEAN + k]
@@ -232,6 +243,7 @@ def _unproject_chunk(
     rows = np.empty((last - first, v_splats.shape[1]), np.float64)
     totals = np.zeros((last - first, TOTALS), np.float64)
     seen = np.zeros(last - first, np.bool_)
+    covariances = _covariances(first, last, inputs)
     for c in range(camera_range[0], camera_range[1]):
         _sum_rows(c, first, last, lists, tile_counts, first_row, v_splats, rows)
         color_camera = c if v_colors.shape[0] > 1 else 0
@@ -243,7 +255,7 @@ def _unproject_chunk(
             mean = (float(means[g, 0]), float(means[g, 1]), float(means[g, 2]))
             v_depth = row[V_FEATURES + channels] if with_depth else 0.0
             _unproject_one(
-                cameras, c, mean, _shape(inputs, g)[3], float(opacities[g]), settings, v_depth, row,
+                cameras, c, mean, covariances[g - first], float(opacities[g]), settings, v_depth, row,
                 totals[g - first], with_cameras, v_cameras[c],
             )  # fmt: skip
             for k in range(channels):

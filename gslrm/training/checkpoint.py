@@ -60,7 +60,9 @@ class CheckpointFolder:
             except UserError as error:
                 logger.warning("%s; trying the one before", error)
         if paths:
-            raise UserError(f"{self.directory}: none of its {len(paths)} checkpoints can be read; remove or restore them")
+            raise UserError(
+                f"{self.directory}: none of its {len(paths)} checkpoints can be read; remove or restore them"
+            )
         return None
 
 

@@ -92,7 +92,7 @@ def table(summary: dict[str, dict[str, Scores]]) -> str:
 def scalars(summary: dict[str, dict[str, Scores]]) -> Scores:
     """The summary under its logged names: val/... for input views, val_heldout/... for the others."""
     prefixes = {"input": "val", "heldout": "val_heldout"}
-    logged = {}
+    logged: Scores = {}
     for views, methods in summary.items():
         for method, scores in methods.items():
             infix = "" if method == "model" else f"{method}_"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,13 +53,16 @@ class RunLog:
             self._wandb.finish(quiet=True)
 
 
-def wandb_mode(config: LoggingConfig) -> str:
+def wandb_mode(config: LoggingConfig) -> Literal["online", "offline", "disabled"]:
     """Online only with a login; without one the run is kept offline, and can be synchronised later."""
-    mode = "offline" if config.wandb.offline and config.wandb.mode != "disabled" else config.wandb.mode
-    if mode in ("auto", "online") and not has_wandb_login():
-        logger.info("wandb: no login found, logging offline (wandb login, then wandb sync, to upload)")
+    if config.wandb.mode == "disabled":
+        return "disabled"
+    if config.wandb.offline or config.wandb.mode == "offline":
         return "offline"
-    return "online" if mode == "auto" else mode
+    if has_wandb_login():
+        return "online"
+    logger.info("wandb: no login found, logging offline (wandb login, then wandb sync, to upload)")
+    return "offline"
 
 
 def has_wandb_login() -> bool:

@@ -9,9 +9,18 @@ import torch
 
 from gslrm.cameras import Cameras
 from gslrm.data.dataset import load_targets, mask_policy
-from gslrm.export import as_uint8, depth_scale, write_depth, write_json, write_picture, write_ply, write_png, write_video
+from gslrm.export import (
+    as_uint8,
+    depth_scale,
+    write_depth,
+    write_json,
+    write_picture,
+    write_ply,
+    write_png,
+    write_video,
+)
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
-from gslrm.tensor_struct import stack
+from gslrm.tensor_struct import concatenate
 from gslrm.training.evaluate import score_sample, summarise
 from gslrm.types import Rendering
 from gslrm.visualize import overview
@@ -44,9 +53,7 @@ def write_outputs(
     views = tuple(range(len(sample.views))) if wanted is None else tuple(wanted)
     selected = sample.select(views)
     write_ply(reconstruction.in_source(), folder / "gaussians.ply", reconstructor.config.inference.min_opacity)
-    rendered = [
-        _RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected
-    ]
+    rendered = [_RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected]
     _write_renders(folder / "renders", rendered)
     if video:
         frames = turntable(reconstructor, reconstruction)
@@ -84,7 +91,7 @@ def overview_picture(reconstructor: Reconstructor, reconstruction: Reconstructio
     policy = mask_policy(reconstructor.dataset, reconstructor.config.mouse)
     truth = load_targets(placed, tuple(seen), policy, WHITE)
     cameras = [placed.placement.crop_camera(view.camera) for view in placed.sample.select(tuple(seen))]
-    rendering = stack([reconstructor.render(reconstruction, camera)[0] for camera in cameras])
+    rendering = concatenate([reconstructor.render(reconstruction, camera) for camera in cameras])
     names = [placed.sample.views[index].name for index in seen]
     return overview(truth, rendering, names, [index in placed.input_index for index in seen])
 

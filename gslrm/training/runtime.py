@@ -3,6 +3,7 @@
 import contextlib
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict[str, object]:
+def random_state() -> dict[str, Any]:
     """The global generators' states as plain values and tensors, so that they load with weights_only."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -91,7 +92,7 @@ def random_state() -> dict[str, object]:
     }
 
 
-def restore_random_state(state: dict[str, object]) -> None:
+def restore_random_state(state: dict[str, Any]) -> None:
     """Undo `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))

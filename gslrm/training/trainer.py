@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gslrm.cli import progress
 from gslrm.config import Config
 from gslrm.config_io import parse_view_list
@@ -18,11 +16,11 @@ from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
 from gslrm.metrics import has_foreground, mask_iou
 from gslrm.model import build_model
-from gslrm.model.utils_losses import LossReport, Losses, require_alive
+from gslrm.model.utils_losses import Losses, LossReport, require_alive
 from gslrm.model.weights import load_published
 from gslrm.reconstruct import build_reconstructor, choose_inputs
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
-from gslrm.training.evaluate import choose_targets, picture, scalars, score_sample, spread, summarise
+from gslrm.training.evaluate import ViewScore, choose_targets, picture, scalars, score_sample, spread, summarise
 from gslrm.training.log import RunLog
 from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate
 from gslrm.training.runtime import random_state, restore_random_state, seed_everything
@@ -60,7 +58,7 @@ class Trainer:
         self.losses = Losses(config.training.losses, config.training.schedule).to(self.runtime.device)
         if load is not None:
             load_published(self.model, load)
-        self.model.transformer_layers.checkpoint_every = config.training.runtime.grad_checkpoint_every
+        self.model.recompute_every(config.training.runtime.grad_checkpoint_every)
         if config.training.runtime.torch_compile:
             self.model.compile()
         self.optimizer = build_optimizer(self.model, config.training.optimizer, fused=True)
@@ -89,8 +87,9 @@ class Trainer:
             self.run_dir, self.config.training.logging, settings, done=self.position.passes, wandb_id=self.wandb_id
         )
         loader = build_loader(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
+        every = self.config.training.logging.print_every
         self.model.train()
-        with progress("training", self.stop_pass, done=self.position.passes) as bar:
+        with progress("training", self.stop_pass, done=self.position.passes, every=every) as bar:
             for batch in loader:
                 started = time.perf_counter()
                 values, rendering = self.train_pass(batch)
@@ -172,7 +171,8 @@ class Trainer:
         )  # fmt: skip
         if self.position.skipped >= self.config.training.runtime.max_skipped_updates:
             raise UserError(
-                f"{self.position.skipped} updates in a row were skipped (last gradient norm {report.gradient_norm:.3g}, "
+                f"{self.position.skipped} updates in a row were skipped (last gradient norm "
+                f"{report.gradient_norm:.3g}, "
                 f"samples {', '.join(batch.names)}); check these samples' cameras, lower training.optimizer.lr, or "
                 "raise training.runtime.allowed_gradnorm_factor"
             )
@@ -199,7 +199,10 @@ class Trainer:
 
     def _save_due(self, step: int) -> bool:
         """Whether a multiple of `checkpoint_every` lies in the passes of the update that ends here."""
-        every, accumulate = self.config.training.checkpointing.checkpoint_every, self.config.training.runtime.grad_accum_steps
+        every, accumulate = (
+            self.config.training.checkpointing.checkpoint_every,
+            self.config.training.runtime.grad_accum_steps,
+        )
         return step // every > (step - accumulate) // every
 
     def validate(self, log: RunLog, step: int) -> None:
@@ -209,7 +212,7 @@ class Trainer:
         validation = self.config.validation
         directories = find_samples(Path(str(validation.dataset_path)))
         heldout = parse_view_list(validation.heldout_views or "all", option="validation.heldout_views")
-        scores = []
+        scores: list[ViewScore] = []
         for number, position in enumerate(spread(len(directories), validation.max_samples)):
             sample = read_sample(directories[position])
             inputs = choose_inputs(self.config, sample)
@@ -242,9 +245,7 @@ class Trainer:
         load_published(self.model, content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.update.scaler.load_state_dict(content["scaler"])
-        self.position = Position(
-            content["fwdbwd_pass_step"], content["param_update_step"], content["skipped_updates"]
-        )
+        self.position = Position(content["fwdbwd_pass_step"], content["param_update_step"], content["skipped_updates"])
         self.schedule_start = content["schedule_start"]
         self.wandb_id = content["wandb_id"]
         restore_random_state(content["random_state"])

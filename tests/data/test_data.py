@@ -1,7 +1,6 @@
 """From files to batches: what is read, what is refused, and that geometry survives every step."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -76,9 +75,7 @@ class TestMasks:
         colour = np.array([0.2, 0.4, 0.6], np.float32)
         for level in (1.0, 0.5, 0.0):
             stored = coverage[..., None] * colour + (1 - coverage[..., None]) * level
-            np.testing.assert_allclose(
-                premultiply(stored, coverage)[..., :3], coverage[..., None] * colour, atol=1e-6
-            )
+            np.testing.assert_allclose(premultiply(stored, coverage)[..., :3], coverage[..., None] * colour, atol=1e-6)
 
     def test_on_clutter_only_the_covered_part_is_kept(self):
         image = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
@@ -97,7 +94,9 @@ class TestMasks:
         image = read_view(view, MaskPolicy(auto_generate=mode == "rgb"))
         inside = ball_coverage(cameras[1], torch.tensor(BALL, dtype=torch.float64), 30.0)
         np.testing.assert_array_equal(image[..., 3], inside)
-        np.testing.assert_allclose(image[inside][:, :3], np.tile(np.array([90, 60, 40]) / 255, (inside.sum(), 1)), atol=3e-3)
+        np.testing.assert_allclose(
+            image[inside][:, :3], np.tile(np.array([90, 60, 40]) / 255, (inside.sum(), 1)), atol=3e-3
+        )
 
     def test_without_any_mask_the_cure_is_named(self, tmp_path):
         directory = write_ball_sample(tmp_path / "s", ring(2), mode="rgb")
@@ -128,18 +127,28 @@ class TestNormalisation:
         from dataclasses import replace
 
         scaled = write_ball_sample(
-            tmp_path / "s", replace(base, world_from_camera=pose), center=tuple(v * unit for v in BALL), radius=30 * unit
+            tmp_path / "s",
+            replace(base, world_from_camera=pose),
+            center=tuple(v * unit for v in BALL),
+            radius=30 * unit,
         )
         plain = write_ball_sample(tmp_path / "p", base, center=BALL)
         a, b = (dataset_of(path, num_views=5)[SampleKey(0, 0)] for path in (scaled, plain))
-        torch.testing.assert_close(a.input.cameras.world_from_camera, b.input.cameras.world_from_camera, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            a.input.cameras.world_from_camera, b.input.cameras.world_from_camera, atol=1e-4, rtol=0
+        )
         torch.testing.assert_close(a.input.images, b.input.images, atol=1e-3, rtol=0)
 
     def test_crops_see_the_same_rays_as_the_stored_images(self, sample_dir):
         """The law behind everything: a ball projected by the crop's own camera covers the crop's own mask."""
         item = dataset_of(sample_dir, size=64, num_views=8, num_input_views=6)[SampleKey(0, 0)]
         placed = place_sample(
-            read_sample(sample_dir), (0, 1, 2, 3, 4, 5), dataset=DatasetConfig(), mouse=CROPS, size=64, background=torch.ones(3)
+            read_sample(sample_dir),
+            (0, 1, 2, 3, 4, 5),
+            dataset=DatasetConfig(),
+            mouse=CROPS,
+            size=64,
+            background=torch.ones(3),
         )
         similarity = placed.placement.world_from_source
         center = similarity.apply(torch.tensor([BALL], dtype=torch.float64))[0]
@@ -174,7 +183,10 @@ class TestNormalisation:
 
     def test_one_wrong_mask_does_not_move_the_centre_far(self):
         cameras = ring(6)
-        masks = [ball_coverage(cameras[i], torch.tensor(BALL, dtype=torch.float64), 30.0).astype(np.float32) for i in range(6)]
+        masks = [
+            ball_coverage(cameras[i], torch.tensor(BALL, dtype=torch.float64), 30.0).astype(np.float32)
+            for i in range(6)
+        ]
         masks[2] = np.zeros_like(masks[2])
         masks[2][2:6, 2:6] = 1
         placement = place_object(masks, [cameras[index] for index in range(6)], size=32, mouse=CROPS)
@@ -188,7 +200,10 @@ class TestNormalisation:
 
     def test_inverted_camera_matrices_are_noticed(self):
         cameras = ring(4)
-        masks = [ball_coverage(cameras[i], torch.tensor(BALL, dtype=torch.float64), 30.0).astype(np.float32) for i in range(4)]
+        masks = [
+            ball_coverage(cameras[i], torch.tensor(BALL, dtype=torch.float64), 30.0).astype(np.float32)
+            for i in range(4)
+        ]
         from dataclasses import replace
 
         from gslrm.cameras import invert_rigid
@@ -230,7 +245,9 @@ class TestDatasets:
         assert len(item.target_index) == 3
 
     def test_the_number_of_targets_can_be_limited(self, sample_dir):
-        drawn = {tuple(dataset_of(sample_dir, num_target_views=2)[SampleKey(e, 0)].target_index.tolist()) for e in range(9)}
+        drawn = {
+            tuple(dataset_of(sample_dir, num_target_views=2)[SampleKey(e, 0)].target_index.tolist()) for e in range(9)
+        }
         assert all(len(views) == 2 for views in drawn)
         assert len(drawn) > 3
 
@@ -241,7 +258,9 @@ class TestDatasets:
         for number, unit in enumerate((1.0, 0.001)):
             pose = base.world_from_camera.clone()
             pose[:, :3, 3] *= unit
-            directory = write_ball_sample(tmp_path / str(number), replace(base, world_from_camera=pose), radius=30 * unit)
+            directory = write_ball_sample(
+                tmp_path / str(number), replace(base, world_from_camera=pose), radius=30 * unit
+            )
             near = overlapping(read_sample(directory), np.array([0]), np.arange(6))
             assert near[0]
             assert not near[2:5].any()  # 120, 180 and 120 degrees away
@@ -359,7 +378,7 @@ class TestListsAndCameraFiles:
             find_samples(tmp_path / "nothing")
 
     def test_missing_images_are_named_when_read(self, sample_dir):
-        os.remove(sample_dir / "images/cam_001.png")
+        (sample_dir / "images/cam_001.png").unlink()
         with pytest.raises(UserError, match=r"cam_001\.png: image is missing"):
             dataset_of(sample_dir)[SampleKey(0, 0)]
 

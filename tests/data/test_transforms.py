@@ -60,7 +60,9 @@ def test_the_homography_maps_pixels_of_the_same_ray(camera):
     points = torch.randn(1, 8, 3, dtype=torch.float64) * 0.2
     old, _ = camera[None].project(points)
     new, _ = target[None].project(points)
-    mapped = torch.cat([new[0], torch.ones(8, 1, dtype=torch.float64)], 1) @ torch.from_numpy(homography(camera, target)).mT
+    mapped = (
+        torch.cat([new[0], torch.ones(8, 1, dtype=torch.float64)], 1) @ torch.from_numpy(homography(camera, target)).mT
+    )
     torch.testing.assert_close(mapped[:, :2] / mapped[:, 2:], old[0])
 
 

@@ -170,9 +170,7 @@ def test_the_reference_marker_makes_the_first_view_special():
 def test_patch_order_and_raster_order_are_inverse():
     images = torch.arange(2 * 16 * 24 * 2, dtype=torch.float32).reshape(1, 2, 16, 24, 2)
     patches = patches_from_raster(images, patch=8)
-    torch.testing.assert_close(
-        raster_from_patches(patches, views=2, height=16, width=24, patch=8), images
-    )
+    torch.testing.assert_close(raster_from_patches(patches, views=2, height=16, width=24, patch=8), images)
     assert patches[0, 1].tolist() == images[0, 0, 0, 1].tolist()  # next pixel of the first patch
     assert patches[0, 64].tolist() == images[0, 0, 0, 8].tolist()  # first pixel of the second patch
 
@@ -202,7 +200,7 @@ def test_recomputed_activations_give_the_same_gradients_and_only_while_training(
     views, gradients = random_views(2), []
     for every in (0, 1, 2):
         model = small_model()
-        model.transformer_layers.checkpoint_every = every
+        model.recompute_every(every)
         model(views).means.sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
     for other in gradients[1:]:

@@ -22,7 +22,9 @@ def published():
     rendered = torch.from_numpy(z["rendering"]).requires_grad_()
     target = torch.from_numpy(z["target_rgba"])
     alpha = target[:, :, 3:].flatten(0, 1)
-    comparison = Comparison(rendered.flatten(0, 1), alpha, target[:, :, :3].flatten(0, 1), alpha, torch.ones(6, 3, 1, 1))
+    comparison = Comparison(
+        rendered.flatten(0, 1), alpha, target[:, :, :3].flatten(0, 1), alpha, torch.ones(6, 3, 1, 1)
+    )
     return z, json.loads(str(z["values"])), rendered, comparison
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gslrm.render import cpu_pipeline
 from gslrm.render.cpu_backend import rasterization
 from gslrm.render.cpu_lanes import exp2_negative
 from tests.reference_rasterizer import random_scene, rasterize_view
@@ -231,6 +232,26 @@ def test_only_inputs_that_ask_for_gradients_get_them() -> None:
     (image.sum() + alpha.sum()).backward()
     assert scene["colors"].grad is not None
     assert all(tensor.grad is None for name, tensor in scene.items() if name != "colors")
+
+
+def test_a_loss_may_use_one_output_alone() -> None:
+    scene = random_scene(count=30, cameras=1, seed=13)
+    scene["opacities"].requires_grad_()
+    image, alpha, _ = render(scene)
+    of_image, of_alpha, of_both = (
+        torch.autograd.grad(loss, scene["opacities"], retain_graph=True)[0]
+        for loss in (image.sum(), alpha.sum(), image.sum() + alpha.sum())
+    )
+    torch.testing.assert_close(of_image + of_alpha, of_both)
+
+
+def test_gradients_do_not_depend_on_how_many_cameras_fit_in_the_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = random_scene(count=200, cameras=3, seed=16)
+    _, _, together = gradients(scene)
+    monkeypatch.setattr(cpu_pipeline, "GRADIENT_BUFFER_BYTES", 1)
+    _, _, one_by_one = gradients(scene)
+    for name in (*INPUTS[:5], "viewmats"):
+        torch.testing.assert_close(one_by_one[name], together[name], rtol=1e-10, atol=1e-10)
 
 
 def test_second_derivatives_are_refused() -> None:
