@@ -38,6 +38,10 @@ def main() -> int:
     reconstructor = Reconstructor.from_checkpoint(
         arguments.checkpoint, device=arguments.device, overrides=tuple(arguments.overrides)
     )
+    names = [directory.name for directory in directories]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{arguments.input}: several samples are called {twice[0]!r}, their outputs would be mixed")
     output = arguments.output or reconstructor.config.inference.output_dir
     if output is None:
         raise UserError("--output is missing and the checkpoint's configuration sets no inference.output_dir")

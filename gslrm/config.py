@@ -4,9 +4,10 @@ Section and key names follow the YAML of FaceLift's GS-LRM. Defaults live only h
 is an error, and so is a published key with a value that nothing implements.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -30,6 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+VIEW_LIST = re.compile(r"all|none|\d+(-\d+)?(,\d+(-\d+)?)*")
 Background = Literal["white", "black", "gray", "random", "three_choices"] | Annotated[float, Field(ge=0, le=1)]
 
 
@@ -305,6 +307,13 @@ class ValidationConfig(Section):
     """Views that are never input, as `6-11` or `0,2,4`; none means all that are not input. Scored under val_heldout."""
     output_dir: str | None = None
     """Where pictures go; none means `pictures` in the run folder."""
+
+    @field_validator("heldout_views")
+    @classmethod
+    def _view_list(cls, text: str | None) -> str | None:
+        if text is not None and not VIEW_LIST.fullmatch(text):
+            raise ValueError(f"{text!r} is no list of views; write 6-11, or 0,2,4, or all")
+        return text
 
     @model_validator(mode="after")
     def _path(self) -> "ValidationConfig":

@@ -29,48 +29,50 @@ HUBER_ANGLE = 0.02  # radians; centroids of a good rig's masks meet within this
 class Placement:
     """How a sample's cameras become the network's cameras, in float64.
 
-    `center` (source units) and `footprint` (source units across a crop at the centre) are none when whole images are
-    used as they are.
+    `center` is where the object is in the sample's world, `density` the network's pixels per source unit there.
+    `footprint` is what a crop covers there, in source units; none where whole images are used as they are.
     """
 
     world_from_source: Similarity
     size: int
-    center: Tensor | None = None
+    center: Float[Tensor, "3"]
+    density: float
     footprint: float | None = None
 
     def crop_camera(self, camera: Cameras) -> Cameras:
         """The camera of the network's image, still in the source world, at the place of `camera`.
 
         Raises:
-            ValueError: whole images are used and this one is not square, or the object lies behind the camera.
+            ValueError: whole images are used and this one is not square.
         """
-        if self.center is None or self.footprint is None:
-            if camera.width != camera.height:
-                raise ValueError(
-                    f"image is {camera.width}x{camera.height}, not square; set mouse.normalize_cameras: true, which "
-                    "cuts square crops with exact rays"
-                )
-            return resize(camera, width=self.size, height=self.size)
-        distance = float((self.center - camera.position).norm())
-        return turn_to(camera, self.center, focal=self.size * distance / self.footprint, size=self.size)
+        if self.footprint is not None:
+            distance = float((self.center - camera.position).norm())
+            return turn_to(camera, self.center, focal=self.size * distance / self.footprint, size=self.size)
+        if camera.width != camera.height:
+            raise ValueError(
+                f"image is {camera.width}x{camera.height}, not square; set mouse.normalize_cameras: true, which "
+                "cuts square crops with exact rays"
+            )
+        return resize(camera, width=self.size, height=self.size)
 
     def to_world(self, camera: Cameras) -> Cameras:
         """The same camera in the network's world."""
         return camera.transform(self.world_from_source)
 
     def resolution_ratio(self, camera: Cameras) -> float:
-        """Pixels of `camera` per pixel of the network's image at the object's centre."""
-        return float(camera.focal.mean() / self.crop_camera(camera).focal.mean())
+        """Pixels of `camera` per pixel of the network's images, at the object."""
+        return _density(camera, self.center) / self.density
 
 
 def place_whole(cameras: list[Cameras], *, size: int, mean_distance: float = 0.0) -> Placement:
     """Whole images in the sample's own world, scaled about its origin to a mean camera distance if that is not 0."""
-    similarity = Similarity.identity()
+    scale = torch.ones((), dtype=torch.float64)
     if mean_distance:
-        distances = torch.stack([camera.position.norm() for camera in cameras])
-        scale = mean_distance / distances.mean()
-        similarity = Similarity(scale, similarity.rotation, similarity.translation)
-    return Placement(similarity, size)
+        scale = mean_distance / torch.stack([camera.position.norm() for camera in cameras]).mean()
+    origin = torch.zeros(3, dtype=torch.float64)
+    similarity = Similarity(scale, torch.eye(3, dtype=torch.float64), origin)
+    density = sum(_density(camera, origin) * size / camera.width for camera in cameras) / len(cameras)
+    return Placement(similarity, size, origin, density)
 
 
 def place_object(coverages: list[np.ndarray], cameras: list[Cameras], *, size: int, mouse: MouseConfig) -> Placement:
@@ -106,7 +108,12 @@ def place_object(coverages: list[np.ndarray], cameras: list[Cameras], *, size: i
         scale = mouse.target_camera_distance / float((positions - center).norm(dim=1).mean())
     rotation = _z_up([camera for _, camera in seen]) if mouse.normalize_to_z_up else torch.eye(3, dtype=torch.float64)
     similarity = Similarity.about(center, scale=torch.tensor(scale, dtype=torch.float64), rotation=rotation)
-    return Placement(similarity, size, center, mouse.crop_footprint / scale)
+    footprint = mouse.crop_footprint / scale
+    return Placement(similarity, size, center, size / footprint, footprint)
+
+
+def _density(camera: Cameras, point: Float[Tensor, "3"]) -> float:
+    return float(camera.focal.mean() / (camera.position - point).norm())
 
 
 def _clean(coverage: np.ndarray) -> np.ndarray:

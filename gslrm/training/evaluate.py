@@ -86,6 +86,8 @@ def table(summary: dict[str, dict[str, Scores]]) -> str:
         for method, scores in methods.items():
             figures = "".join(f"{scores[name]:11.3f}" if name in scores else f"{'-':>11}" for name in names)
             lines.append(f"{views + ' views, ' + method:30}{figures}")
+    if "heldout" not in summary:
+        lines.append("no view was held out: scores at input views do not show that any 3D was learned")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from gslrm.cli import progress
 from gslrm.config import Config
 from gslrm.config_io import parse_view_list
-from gslrm.data import build_dataset, build_loader
+from gslrm.data import build_dataset, load_batches
 from gslrm.data.lists import find_samples
 from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
@@ -72,6 +72,7 @@ class Trainer:
         folder = Path(options.checkpoint_dir) if options.checkpoint_dir else run_dir / "checkpoints"
         self.checkpoints = CheckpointFolder(folder, options.keep_last)
         self.position = Position()
+        self.losses_finite = True
         self.schedule_start = 0
         self.wandb_id = uuid.uuid4().hex[:8]
         self.total_passes = passes_of_run(config, samples=len(self.dataset))
@@ -86,11 +87,11 @@ class Trainer:
         log = RunLog(
             self.run_dir, self.config.training.logging, settings, done=self.position.passes, wandb_id=self.wandb_id
         )
-        loader = build_loader(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
+        batches = load_batches(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
         every = self.config.training.logging.print_every
         self.model.train()
         with progress("training", self.stop_pass, done=self.position.passes, every=every) as bar:
-            for batch in loader:
+            for batch in batches:
                 started = time.perf_counter()
                 values, rendering = self.train_pass(batch)
                 values["train/step_time"] = time.perf_counter() - started
@@ -100,14 +101,12 @@ class Trainer:
 
     @property
     def stop_pass(self) -> int:
-        """The pass after which this run ends."""
-        schedule = self.config.training.schedule
-        stops = [self.total_passes]
-        if schedule.early_stop_after is not None:
-            stops.append(schedule.early_stop_after)
-        if schedule.early_stop_after_epochs is not None:
-            stops.append(schedule.early_stop_after_epochs * self.passes_per_epoch)
-        return min(stops)
+        """The pass after which this run ends; an early stop completes its update, so that the run can go on later."""
+        schedule, accumulate = self.config.training.schedule, self.config.training.runtime.grad_accum_steps
+        epochs = schedule.early_stop_after_epochs
+        early = [schedule.early_stop_after, None if epochs is None else epochs * self.passes_per_epoch]
+        whole_updates = [-(-stop // accumulate) * accumulate for stop in early if stop is not None]
+        return min([self.total_passes, *whole_updates])
 
     @property
     def passes_per_epoch(self) -> int:
@@ -123,7 +122,7 @@ class Trainer:
         finite = bool(report.total.isfinite())
         if finite:
             self.update.backward(report.total / accumulate)
-        self._losses_finite = finite and (self.position.passes % accumulate == 0 or self._losses_finite)
+        self.losses_finite = finite and (self.position.passes % accumulate == 0 or self.losses_finite)
         self.position = replace(self.position, passes=self.position.passes + 1)
         values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
         values |= {"train/loss": float(report.total.detach()), "train/lr": self.set_learning_rate()}
@@ -159,7 +158,7 @@ class Trainer:
         Raises:
             UserError: too many updates were skipped in a row.
         """
-        report = self.update(losses_finite=self._losses_finite)
+        report = self.update(losses_finite=self.losses_finite)
         position = self.position
         if report.taken:
             self.position = replace(position, updates=position.updates + 1, skipped=0)
@@ -254,8 +253,6 @@ class Trainer:
             self.schedule_start = self.position.updates
         if optimizer.reset_weight_decay:
             self.optimizer.param_groups[0]["weight_decay"] = optimizer.weight_decay
-
-    _losses_finite = True
 
 
 def resume(trainer: Trainer, choice: str) -> None:

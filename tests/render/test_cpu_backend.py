@@ -9,12 +9,12 @@ import numba
 import numpy as np
 import pytest
 import torch
+from reference_rasterizer import random_scene, rasterize_view
 from torch import Tensor
 
 from gslrm.render import cpu_pipeline
 from gslrm.render.cpu_backend import rasterization
 from gslrm.render.cpu_lanes import exp2_negative
-from tests.reference_rasterizer import random_scene, rasterize_view
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "raster"
 INPUTS = ("means", "quats", "scales", "opacities", "colors", "backgrounds")
