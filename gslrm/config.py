@@ -349,6 +349,11 @@ class RenderConfig(Section):
     """Largest alpha of one splat: 0.999 in gsplat 1.5.3, 0.99 in gsplat 1.6 and the INRIA rasterizer."""
     antialiased: bool = False
     """Compensate opacity for the screen blur."""
+    min_compensation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Smallest factor of that compensation: 0 in gsplat 1.5.3, 0.005 in gsplat 1.6."""
+    deferred_backward: bool = False
+    """Keep nothing for gradients and render each view again in the backward pass: memory of one view instead of all,
+    for one more forward rendering. For large pictures on small cards."""
 
 
 class MouseConfig(Section):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from gslrm.cameras import Cameras
 from gslrm.config import Config, DatasetConfig
 from gslrm.config_io import config_from_mapping, parse_view_list
-from gslrm.data.dataset import PlacedSample, mask_policy, place_sample
 from gslrm.data.masks import read_view
+from gslrm.data.placed_sample import PlacedSample, mask_policy, place_sample
 from gslrm.data.sample import Sample
 from gslrm.errors import UserError
 from gslrm.model import build_model

@@ -24,7 +24,7 @@ def main() -> int:
 
     from gslrm.config_io import load_config
     from gslrm.data import build_dataset
-    from gslrm.data.dataset import SampleKey
+    from gslrm.data.sampler import SampleKey
     from gslrm.export import write_picture
     from gslrm.training.evaluate import spread
     from gslrm.visualize import mask_debug_picture

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from gslrm.config import Config, DatasetConfig
-from gslrm.data.dataset import RandomViewDataset, StreamSampler, ViewDataset
+from gslrm.data.dataset import RandomViewDataset, ViewDataset
 from gslrm.data.mouse_dataset import MouseViewDataset
+from gslrm.data.sampler import StreamSampler
 from gslrm.errors import UserError
 from gslrm.types import Batch
 

@@ -1,5 +1,6 @@
 """Which samples a LIST, a SAMPLE or a directory of samples means."""
 
+import json
 from pathlib import Path
 
 from gslrm.data.sample import CAMERA_FILE
@@ -29,6 +30,29 @@ def find_samples(path: Path) -> list[Path]:
     if not lines:
         raise UserError(f"{path}: the list is empty; write one sample directory per line")
     return [_resolve(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def require_images(directories: list[Path]) -> None:
+    """See that every image named by the camera files is there, before hours are spent on the others.
+
+    Camera files that cannot be read are left to `read_sample`, which says what is wrong with them.
+
+    Raises:
+        UserError: names the first missing images and their number.
+    """
+    missing = [path for directory in directories for path in _named_images(directory) if not path.is_file()]
+    if missing:
+        first = ", ".join(str(path) for path in missing[:3])
+        more = " ..." if len(missing) > 3 else ""
+        raise UserError(f"{first}{more}: image is missing ({len(missing)} in all); restore it")
+
+
+def _named_images(directory: Path) -> list[Path]:
+    try:
+        frames = json.loads((directory / CAMERA_FILE).read_text())["frames"]
+        return [directory / frame["file_path"] for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _in_directory(directory: Path) -> list[Path]:

@@ -17,10 +17,13 @@ from gslrm import harmonics as sh
 from gslrm.cameras import Cameras
 from gslrm.config import RenderConfig
 from gslrm.errors import UserError
+from gslrm.render.deferred import render_deferred
 from gslrm.types import Gaussians, Rendering
 
 logger = logging.getLogger(__name__)
 Rasterization = Callable[..., tuple[Tensor, Tensor, dict]]
+ALPHA_MIN = 1 / 255  # a pixel takes no notice of a splat below this
+WORTH_PICKING = 0.75  # share of drawn Gaussians below which the others are taken out
 
 
 @runtime_checkable
@@ -60,36 +63,50 @@ class BatchRasterizer:
         resolution_ratio: float = 1.0,
     ) -> Rendering:
         """See `Rasterizer`."""
-        with torch.autocast(gaussians.means.device.type, enabled=False):
-            scenes = [
-                self._scene(
-                    gaussians[index].float(), cameras[index].float(), background[index].float(), resolution_ratio
-                )
-                for index in range(gaussians.means.shape[0])
-            ]
+        render = self._deferred if self.config.deferred_backward and torch.is_grad_enabled() else self._views
+        scenes = [
+            render(
+                visible(gaussians[index].float()), cameras[index].float(), background[index].float(), resolution_ratio
+            )
+            for index in range(gaussians.means.shape[0])
+        ]
         rgb, alpha, depth = (torch.stack(parts) for parts in zip(*scenes, strict=True))
         return Rendering(rgb, alpha, depth)
 
-    def _scene(
+    def _deferred(
         self, gaussians: Gaussians, cameras: Cameras, background: Tensor, ratio: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        colours, alpha, _ = self.rasterization(
-            gaussians.means,
-            gaussians.rotations,
-            gaussians.scales,
-            gaussians.opacities,
-            seen_colours(gaussians, cameras),
-            cameras.camera_from_world,
-            cameras.intrinsics,
-            cameras.width,
-            cameras.height,
-            near_plane=self.config.near_plane,
-            eps2d=self.config.eps2d * max(1.0, ratio) ** 2,
-            backgrounds=background.expand(cameras.focal.shape[0], 3),
-            render_mode="RGB+ED",
-            rasterize_mode="antialiased" if self.config.antialiased else "classic",
-            max_alpha=self.config.max_alpha,
-        )
+    ) -> tuple[Tensor, ...]:
+        """As `_views`, without keeping a graph: harmonics and splats are those of one view at a time."""
+
+        def render_view(view: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+            seen_by = Cameras(*tensors[5:8], height=cameras.height, width=cameras.width)
+            return self._views(Gaussians(*tensors[:5]), seen_by[view : view + 1], tensors[8], ratio)
+
+        scene = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, gaussians.harmonics)
+        views = (cameras.world_from_camera, cameras.focal, cameras.center)
+        return render_deferred(render_view, cameras.focal.shape[0], (*scene, *views, background))
+
+    def _views(self, gaussians: Gaussians, cameras: Cameras, background: Tensor, ratio: float) -> tuple[Tensor, ...]:
+        """RGB, alpha and depth [V, ., H, W] of one scene."""
+        with torch.autocast(gaussians.means.device.type, enabled=False):
+            colours, alpha, _ = self.rasterization(
+                gaussians.means,
+                gaussians.rotations,
+                gaussians.scales,
+                gaussians.opacities,
+                seen_colours(gaussians, cameras),
+                cameras.camera_from_world,
+                cameras.intrinsics,
+                cameras.width,
+                cameras.height,
+                near_plane=self.config.near_plane,
+                eps2d=self.config.eps2d * max(1.0, ratio) ** 2,
+                backgrounds=background.expand(cameras.focal.shape[0], 3),
+                render_mode="RGB+ED",
+                rasterize_mode="antialiased" if self.config.antialiased else "classic",
+                max_alpha=self.config.max_alpha,
+                min_compensation=self.config.min_compensation,
+            )
         colours, alpha = colours.permute(0, 3, 1, 2), alpha.permute(0, 3, 1, 2)
         return colours[:, :3], alpha, colours[:, 3:]
 
@@ -113,6 +130,19 @@ def build_rasterizer(backend: str = "auto", config: RenderConfig | None = None, 
     chosen = "gsplat" if backend == "auto" and gsplat else ("cpu" if backend == "auto" else backend)
     logger.info("rasterizer: %s", chosen)
     return BatchRasterizer(_load(chosen), config or RenderConfig())
+
+
+def visible(gaussians: Gaussians) -> Gaussians:
+    """The Gaussians without those that are too transparent to be drawn, which no stage needs to look at.
+
+    A network gives every pixel a Gaussian, and learns to hide those of the background. Picking costs a copy, so few
+    hidden ones are left to the backend, which skips them one by one.
+    """
+    drawn = gaussians.opacities.detach() >= ALPHA_MIN
+    if drawn.sum() > WORTH_PICKING * drawn.numel():
+        return gaussians
+    index = drawn.nonzero().squeeze(1)
+    return gaussians.map(lambda tensor: tensor.index_select(0, index))
 
 
 def seen_colours(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "n 3"] | Float[Tensor, "v n 3"]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gslrm.data.dataset import load_targets, mask_policy
+from gslrm.data.placed_sample import load_targets, mask_policy
 from gslrm.data.sample import Sample
 from gslrm.errors import UserError
 from gslrm.metrics import average, nearest_input_view, score_view, white_baseline

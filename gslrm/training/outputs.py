@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gslrm.cameras import Cameras
-from gslrm.data.dataset import load_targets, mask_policy
+from gslrm.data.placed_sample import load_targets, mask_policy
 from gslrm.export import (
     as_uint8,
     depth_scale,

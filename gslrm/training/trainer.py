@@ -9,21 +9,18 @@ from typing import Any
 
 from gslrm.cli import progress
 from gslrm.config import Config
-from gslrm.config_io import parse_view_list
 from gslrm.data import build_dataset, load_batches
-from gslrm.data.lists import find_samples
-from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
 from gslrm.metrics import has_foreground, mask_iou
 from gslrm.model import build_model
 from gslrm.model.utils_losses import Losses, LossReport, require_alive
 from gslrm.model.weights import load_published
-from gslrm.reconstruct import build_reconstructor, choose_inputs
+from gslrm.reconstruct import build_reconstructor
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
-from gslrm.training.evaluate import ViewScore, choose_targets, picture, scalars, score_sample, spread, summarise
 from gslrm.training.log import RunLog
 from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate
 from gslrm.training.runtime import random_state, restore_random_state, seed_everything
+from gslrm.training.validation import Validation
 from gslrm.types import Batch, Rendering
 from gslrm.visualize import gt_vs_pred_grid
 
@@ -54,6 +51,7 @@ class Trainer:
         self.dataset = build_dataset(config)
         self.model = build_model(config.model)
         self.reconstructor = build_reconstructor(self.model, config)
+        self.validation = Validation(config)
         self.runtime = self.reconstructor.runtime
         self.losses = Losses(config.training.losses, config.training.schedule).to(self.runtime.device)
         if load is not None:
@@ -205,24 +203,14 @@ class Trainer:
         return step // every > (step - accumulate) // every
 
     def validate(self, log: RunLog, step: int) -> None:
-        """Score samples that are not trained on, at given and at held-out cameras."""
+        """Score samples that are not trained on; training goes on as if nothing had happened."""
         state = random_state()
         self.model.eval()
-        validation = self.config.validation
-        directories = find_samples(Path(str(validation.dataset_path)))
-        heldout = parse_view_list(validation.heldout_views or "all", option="validation.heldout_views")
-        scores: list[ViewScore] = []
-        for number, position in enumerate(spread(len(directories), validation.max_samples)):
-            sample = read_sample(directories[position])
-            inputs = choose_inputs(self.config, sample)
-            targets = choose_targets(sample, inputs, heldout)
-            reconstruction = self.reconstructor.reconstruct(self.reconstructor.place(sample, inputs))
-            scores += score_sample(self.reconstructor, reconstruction, targets)
-            if number == 0:
-                log.picture(step, "val/gt_vs_pred", picture(self.reconstructor, reconstruction, targets))
-        log.scalars(step, scalars(summarise(scores)))
+        report = self.validation.run(self.reconstructor)
         self.model.train()
         restore_random_state(state)
+        log.scalars(step, report.scalars)
+        log.picture(step, "val/gt_vs_pred", report.picture)
 
     def state(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not stopped."""

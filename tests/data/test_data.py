@@ -12,13 +12,15 @@ from helpers import ball_coverage, ring, write_ball_sample
 from gslrm.config import Config, DatasetConfig, MouseConfig
 from gslrm.config_io import config_from_mapping
 from gslrm.data import build_dataset, load_batches
-from gslrm.data.dataset import RandomViewDataset, SampleKey, draw_background, overlapping, place_sample
+from gslrm.data.dataset import RandomViewDataset, draw_background, overlapping
 from gslrm.data.images import read_image, write_image
 from gslrm.data.lists import find_samples
 from gslrm.data.masks import MaskPolicy, premultiply, read_view
 from gslrm.data.mouse_dataset import MouseViewDataset, assert_camera_order
 from gslrm.data.normalize import place_object
+from gslrm.data.placed_sample import place_sample
 from gslrm.data.sample import CAMERA_FILE, read_sample
+from gslrm.data.sampler import SampleKey
 from gslrm.errors import UserError
 
 BALL = (70.0, 40.0, 20.0)
@@ -378,10 +380,10 @@ class TestListsAndCameraFiles:
         with pytest.raises(UserError, match="no such sample"):
             find_samples(tmp_path / "nothing")
 
-    def test_missing_images_are_named_when_read(self, sample_dir):
+    def test_missing_images_are_named_at_the_door(self, sample_dir):
         (sample_dir / "images/cam_001.png").unlink()
-        with pytest.raises(UserError, match=r"cam_001\.png: image is missing"):
-            dataset_of(sample_dir)[SampleKey(0, 0)]
+        with pytest.raises(UserError, match=r"cam_001\.png: image is missing .1 in all.; restore it"):
+            dataset_of(sample_dir)  # at the door, not when the sample is first drawn
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -1,0 +1,133 @@
+"""One sample as the network sees it: read, placed in the network's world, resampled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gslrm.cameras import Cameras
+from gslrm.config import DatasetConfig, MouseConfig
+from gslrm.data.masks import MaskPolicy, read_view
+from gslrm.data.normalize import Placement, place_object, place_whole
+from gslrm.data.sample import CAMERA_FILE, Sample, SampleView
+from gslrm.data.transforms import warp
+from gslrm.errors import UserError
+from gslrm.tensor_struct import concatenate, stack
+from gslrm.types import Batch, Views
+
+
+@dataclass(frozen=True)
+class PlacedSample:
+    """Input views of one sample as the network sees them, and how to bring any other view there."""
+
+    sample: Sample
+    placement: Placement
+    input: Views
+    input_index: tuple[int, ...]
+
+
+def place_sample(
+    sample: Sample,
+    input_index: tuple[int, ...],
+    *,
+    dataset: DatasetConfig,
+    mouse: MouseConfig,
+    size: int,
+    background: Float[Tensor, "3"],
+) -> PlacedSample:
+    """Read the input views of a sample and bring them to the network's world; no other view is looked at.
+
+    Raises:
+        UserError: names the sample, its file and the cure.
+    """
+    policy = mask_policy(dataset, mouse)
+    views = sample.select(input_index)
+    stored = [read_view(view, policy) for view in views]
+    cameras = [view.camera for view in views]
+    try:
+        if mouse.normalize_cameras:
+            placement = place_object([image[..., 3] for image in stored], cameras, size=size, mouse=mouse)
+        else:
+            placement = place_whole(
+                [view.camera for view in sample.views], size=size, mean_distance=dataset.normalize_distance_to
+            )
+        placed = _place_views(views, stored, placement, background)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{sample.directory / CAMERA_FILE}: {error}") from error
+    return PlacedSample(sample, placement, placed, input_index)
+
+
+def load_targets(
+    placed: PlacedSample, target_index: tuple[int, ...], policy: MaskPolicy, background: Float[Tensor, "3"]
+) -> Views:
+    """Read further views of a placed sample, at the network's resolution.
+
+    Raises:
+        UserError: names the sample, its file and the cure.
+    """
+    views = placed.sample.select(target_index)
+    stored = [read_view(view, policy) for view in views]
+    try:
+        return _place_views(views, stored, placed.placement, background)
+    except ValueError as error:
+        raise UserError(f"{placed.sample.directory / CAMERA_FILE}: {error}") from error
+
+
+def load_item(
+    sample: Sample,
+    input_index: tuple[int, ...],
+    target_index: tuple[int, ...],
+    *,
+    dataset: DatasetConfig,
+    mouse: MouseConfig,
+    size: int,
+    background: Float[Tensor, "3"],
+) -> Batch:
+    """One training item; target views that are also input views are read once.
+
+    Raises:
+        UserError: names the sample, its file and the cure.
+    """
+    placed = place_sample(sample, input_index, dataset=dataset, mouse=mouse, size=size, background=background)
+    fresh = tuple(index for index in target_index if index not in input_index)
+    known = placed.input
+    if fresh:
+        known = concatenate([known, load_targets(placed, fresh, mask_policy(dataset, mouse), background)])
+    order = [(*input_index, *fresh).index(index) for index in target_index]
+    return Batch(
+        input=placed.input,
+        target=known[order],
+        input_index=torch.tensor(input_index),
+        target_index=torch.tensor(target_index),
+        background=background,
+        names=(sample.name,),
+    )
+
+
+def mask_policy(dataset: DatasetConfig, mouse: MouseConfig) -> MaskPolicy:
+    """Where this configuration takes masks from."""
+    return MaskPolicy(mouse.auto_generate_mask, mouse.mask_threshold, dataset.remove_alpha)
+
+
+def _place_views(
+    views: list[SampleView], stored: list[np.ndarray], placement: Placement, background: Float[Tensor, "3"]
+) -> Views:
+    images, masks, cameras = [], [], []
+    for view, premultiplied in zip(views, stored, strict=True):
+        crop = placement.crop_camera(view.camera)
+        resampled = torch.from_numpy(_resample(premultiplied, view.camera, crop)).permute(2, 0, 1)
+        colour, coverage = resampled[:3], resampled[3:]
+        images.append((colour + (1 - coverage) * background[:, None, None]).clamp(0, 1))
+        masks.append(coverage)
+        cameras.append(placement.to_world(crop).float())
+    return Views(torch.stack(images), torch.stack(masks), stack(cameras))
+
+
+def _resample(premultiplied: np.ndarray, source: Cameras, target: Cameras) -> np.ndarray:
+    same_size = (source.height, source.width) == (target.height, target.width)
+    same_rays = torch.equal(source.focal, target.focal) and torch.equal(
+        source.world_from_camera, target.world_from_camera
+    )
+    return premultiplied if same_size and same_rays else warp(premultiplied, source, target)
