@@ -62,6 +62,11 @@ find_conda() {
             return
         fi
     done
+    if [[ "${dry_run}" == yes ]]; then
+        printf 'note: none of mamba, conda, micromamba is on PATH; commands are shown as for conda\n' >&2
+        say conda
+        return
+    fi
     fail "none of mamba, conda, micromamba is on PATH; install Miniforge, open a new shell, and run this again" \
         "(or use no conda at all: make environment)"
 }

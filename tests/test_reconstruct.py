@@ -107,8 +107,7 @@ def test_scores_keep_given_and_held_out_views_apart(tmp_path):
     reconstruction = worker.reconstruct(worker.place(sample, (0, 1, 2, 3)))
     scores = list(score_sample(worker, reconstruction, choose_targets(sample, (0, 1, 2, 3), None)))
     assert [score.is_input for score in scores] == [True] * 4 + [False] * 2
-    assert scores[0].nearest["psnr_fg"] == pytest.approx(100)  # the nearest input of an input view is itself
-    assert scores[4].nearest["psnr_fg"] < 40
+    assert all(score.nearest["psnr_fg"] < 40 for score in scores)  # an input view is not compared with itself
     assert set(summarise(scores)) == {"input", "heldout"}
     with pytest.raises(UserError, match=r"views \[3\] .* would not be held-out"):
         choose_targets(sample, (0, 1, 2, 3), (3, 4))

@@ -141,9 +141,16 @@ def test_other_tools_than_conda_serve_as_well(machine, name):
 
 
 def test_without_any_conda_it_says_what_to_install(machine):
-    done = run(machine, "mouse_env", "--dry-run")
+    done = run(machine, "mouse_env")
     assert done.returncode == 1
     assert "install Miniforge" in done.stderr
+
+
+def test_a_dry_run_needs_no_conda(machine):
+    done = run(machine, "mouse_env", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "+ conda create -y -n mouse_env" in done.stdout
+    assert "commands are shown as for conda" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The held-out protocol: score renderings at cameras that were given to the model apart from those that were not.
 
 Every view is scored at its own size and intrinsics. Two figures stand beside every score, an all-white picture and a
-copy of the nearest input view, because full-image PSNR on white paper means nothing alone.
+copy of the nearest (other) input view, because full-image PSNR on white paper means nothing alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from gslrm.data.sample import Sample
 from gslrm.errors import UserError
 from gslrm.metrics import average, nearest_input_view, score_view, white_baseline
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
-from gslrm.tensor_struct import stack
+from gslrm.tensor_struct import concatenate
 from gslrm.types import Rendering, Views
 from gslrm.visualize import gt_vs_pred_grid
 
@@ -44,18 +44,18 @@ def score_sample(
     """
     placed = reconstruction.placed
     inputs = {index: reconstructor.truth(placed, index) for index in placed.input_index}
-    cameras = stack([inputs[index].cameras[0] for index in placed.input_index])
     for index in targets:
         truth = inputs.get(index) or reconstructor.truth(placed, index)
-        nearest = nearest_input_view(truth.cameras, cameras, reconstruction.center)
-        copied = inputs[placed.input_index[int(nearest)]]
+        others = [view for other, view in inputs.items() if other != index] or list(inputs.values())
+        given = concatenate([view.cameras for view in others])
+        nearest = nearest_input_view(truth.cameras, given, reconstruction.center)
         yield ViewScore(
             sample=placed.sample.name,
             view=index,
             is_input=index in inputs,
             model=score(reconstructor.render(reconstruction, truth.cameras[0]), truth),
             white=score(white_baseline(truth), truth),
-            nearest=score(_copy(copied, truth), truth),
+            nearest=score(_copy(others[int(nearest)], truth), truth),
         )
 
 

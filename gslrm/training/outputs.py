@@ -27,6 +27,7 @@ from gslrm.visualize import overview
 
 TURNTABLE_FIELD_OF_VIEW = 35.0  # degrees; the crop's own is about 25, so a turning tail stays inside
 TURNTABLE_MARGIN = 1.15
+SURFACE = 0.5  # coverage from which a pixel has a depth
 OVERVIEW_VIEWS = 6
 
 
@@ -104,5 +105,7 @@ def _write_renders(folder: Path, rendered: Sequence[_RenderedView]) -> None:
         name = f"cam_{view.index:03d}.png"
         write_png(folder / name, view.rendering.rgb[0])
         write_png(folder / "alpha" / name, view.rendering.alpha[0])
-        write_depth(folder / "depth" / name, view.rendering.depth[0], scale)
-    write_json(folder / "depth" / "scale.json", {"depth_scale": scale, "depth": "pixel value / depth_scale"})
+        covered = view.rendering.alpha[0] >= SURFACE  # thin haze has a depth too, but nobody means it
+        write_depth(folder / "depth" / name, view.rendering.depth[0] * covered, scale)
+    meaning = "z along the optical axis = pixel value / depth_scale; 0 where alpha is below 0.5"
+    write_json(folder / "depth" / "scale.json", {"depth_scale": scale, "meaning": meaning})

@@ -1,14 +1,13 @@
-"""Laws of the CPU rasterizer: it agrees with recorded gsplat results and with brute force, and is reproducible."""
+"""Laws of the CPU rasterizer: it agrees with recorded gsplat results and with its torch twin, and is reproducible."""
 
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 import torch
+from raster_fixtures import NAMES, NEARLY_ZERO, load_fixture
 from reference_rasterizer import random_scene, rasterize_view
 from torch import Tensor
 
@@ -16,28 +15,13 @@ from gslrm.render import cpu_pipeline
 from gslrm.render.cpu_backend import rasterization
 from gslrm.render.cpu_lanes import exp2_negative
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "raster"
-INPUTS = ("means", "quats", "scales", "opacities", "colors", "backgrounds")
+INPUTS = ("means", "quats", "scales", "opacities", "colors")
 WIDTH, HEIGHT = 56, 40
 # Largest absolute error of outputs, and of gradients relative to the largest entry (float32: measured, with margin).
 TOLERANCES = {
     torch.float64: {"rgb": 1e-11, "alpha": 1e-11, "depth_D": 1e-11, "depth_ED": 1e-11, "gradient": 1e-11},
     torch.float32: {"rgb": 1e-5, "alpha": 1e-5, "depth_D": 3e-5, "depth_ED": 2e-4, "gradient": 1e-3},
 }
-
-
-def load_fixture(name: str, dtype: torch.dtype) -> SimpleNamespace:
-    with np.load(FIXTURES / f"{name}.npz", allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files if key != "labels"}
-    tensors = {key: torch.from_numpy(value).to(dtype) for key, value in arrays.items() if value.ndim}
-    options = {key: float(arrays[key]) for key in ("near_plane", "far_plane", "eps2d", "max_alpha", "min_compensation")}
-    options["rasterize_mode"] = "antialiased" if arrays["antialiased"] else "classic"
-    inputs = {key: tensors[key].clone().requires_grad_() for key in INPUTS if key in tensors}
-    cameras = {"viewmats": tensors["viewmats"], "Ks": tensors["Ks"]}
-    size = {"width": int(arrays["width"]), "height": int(arrays["height"])}
-    return SimpleNamespace(
-        arguments={**inputs, **cameras, **size, **options}, inputs=inputs, expected=arrays, **tensors
-    )
 
 
 def render(scene: dict[str, Tensor], **options) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -60,37 +44,72 @@ def assert_relative(actual: Tensor, expected: Tensor, tolerance: float, name: st
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.npz")))
+@pytest.mark.parametrize("name", NAMES)
 def test_recorded_outputs_stages_and_gradients_are_reproduced(name: str, dtype: torch.dtype) -> None:
     fixture, tolerances = load_fixture(name, dtype), TOLERANCES[dtype]
     image, alpha, meta = rasterization(**fixture.arguments, render_mode="RGB+ED")
-    loss = (image[..., :3] * fixture.v_rgb).sum() + (image[..., 3:] * fixture.v_ed).sum()
-    (loss + (alpha * fixture.v_alpha).sum()).backward()
+    fixture.loss(image, alpha).backward()
     depth, _, _ = rasterization(**fixture.arguments, render_mode="D")
 
     outputs = {"rgb": image[..., :3], "alpha": alpha, "depth_D": depth, "depth_ED": image[..., 3:]}
     for key, output in outputs.items():
-        np.testing.assert_allclose(output.detach(), fixture.expected[key], rtol=0, atol=tolerances[key], err_msg=key)
-    np.testing.assert_array_equal(meta["radii"], fixture.expected["radii"])
+        np.testing.assert_allclose(output.detach(), fixture.recorded[key], rtol=0, atol=tolerances[key], err_msg=key)
+    np.testing.assert_array_equal(meta["radii"], fixture.recorded["radii"])
     for key in ("means2d", "conics", "depths"):
-        expected = torch.from_numpy(fixture.expected[key])
+        expected = torch.from_numpy(fixture.recorded[key])
         assert_relative(meta[key], expected, 1e-6 if dtype == torch.float32 else 1e-12, key)
     for key, leaf in fixture.inputs.items():
-        expected = torch.from_numpy(fixture.expected[f"g_{key}"])
-        if float(expected.abs().max()) < 1e-9:  # analytically zero
+        expected = torch.from_numpy(fixture.recorded[f"g_{key}"])
+        if float(expected.abs().max()) < NEARLY_ZERO:
             assert float(leaf.grad.abs().max()) < 1e-4, key
         else:
             assert_relative(leaf.grad, expected, tolerances["gradient"], key)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_twin_reproduces_the_recorded_outputs_and_gradients(name: str) -> None:
+    fixture = load_fixture(name, torch.float64)
+    per_camera = {"viewmats": "viewmat", "Ks": "intrinsics", "backgrounds": "background"}
+    arguments = {key: value for key, value in fixture.arguments.items() if key not in per_camera}
+    arguments["antialiased"] = arguments.pop("rasterize_mode") == "antialiased"
+    views = []
+    for c in range(fixture.arguments["viewmats"].shape[0]):
+        colors = arguments["colors"] if arguments["colors"].ndim == 2 else arguments["colors"][c]
+        of_camera = {new: fixture.arguments[old][c] for old, new in per_camera.items() if old in fixture.arguments}
+        views.append(rasterize_view(**{**arguments, "colors": colors}, **of_camera))
+    rgb, alpha, depth = (torch.stack(outputs) for outputs in zip(*views, strict=True))
+    expected_depth = depth / alpha.clamp_min(1e-10)
+    fixture.loss(torch.cat([rgb, expected_depth], dim=-1), alpha).backward()
+    outputs = {"rgb": rgb, "alpha": alpha, "depth_D": depth, "depth_ED": expected_depth}
+    for key, output in outputs.items():
+        np.testing.assert_allclose(output.detach(), fixture.recorded[key], rtol=0, atol=1e-11, err_msg=key)
+    for key, leaf in fixture.inputs.items():
+        assert_relative(leaf.grad, torch.from_numpy(fixture.recorded[f"g_{key}"]), 1e-11, key)
+
+
 @pytest.mark.parametrize("mode", ["classic", "antialiased"])
-def test_values_and_gradients_equal_those_of_brute_force(mode: str) -> None:
+def test_gradients_are_those_of_finite_differences(mode: str) -> None:
+    scene = random_scene(count=6, cameras=2, seed=21)
+    scene["backgrounds"] = torch.tensor([[0.2, 0.5, 0.9], [1.0, 0.0, 0.4]], dtype=torch.float64)
+    scene["Ks"] = scene["Ks"] * torch.tensor([[[0.2], [0.2], [1.0]]], dtype=torch.float64)
+    names = [name for name in scene if name != "Ks"]
+    leaves = [scene[name].clone().requires_grad_() for name in names]
+
+    def outputs(*values: Tensor) -> tuple[Tensor, Tensor]:
+        options = {"width": 11, "height": 8, "rasterize_mode": mode, "render_mode": "RGB+ED"}
+        return render({**scene, **dict(zip(names, values, strict=True))}, **options)[:2]
+
+    assert torch.autograd.gradcheck(outputs, leaves, eps=1e-6, atol=1e-6, rtol=1e-5, nondet_tol=0.0)
+
+
+@pytest.mark.parametrize("mode", ["classic", "antialiased"])
+def test_values_and_gradients_equal_those_of_the_twin(mode: str) -> None:
     scene = random_scene(count=120, cameras=2, seed=0)
     scene["backgrounds"] = torch.tensor([[0.2, 0.5, 0.9], [1.0, 0.0, 0.4]], dtype=torch.float64)
     leaves = {name: tensor.clone().requires_grad_(name != "Ks") for name, tensor in scene.items()}
     views = [
         rasterize_view(
-            *(leaves[name] for name in INPUTS[:5]), leaves["viewmats"][c], leaves["Ks"][c], WIDTH, HEIGHT,
+            *(leaves[name] for name in INPUTS), leaves["viewmats"][c], leaves["Ks"][c], WIDTH, HEIGHT,
             background=leaves["backgrounds"][c], antialiased=mode == "antialiased",
         )
         for c in range(2)
@@ -170,7 +189,7 @@ def test_the_order_of_the_gaussians_does_not_matter() -> None:
     image, _, grads = gradients(scene)
     shuffled_image, _, shuffled_grads = gradients(shuffled)
     assert torch.equal(image, shuffled_image)
-    for name in INPUTS[:5]:
+    for name in INPUTS:
         torch.testing.assert_close(grads[name][order], shuffled_grads[name], rtol=1e-12, atol=1e-12)
 
 
@@ -197,11 +216,11 @@ def test_invisible_gaussians_change_nothing_and_get_zero_gradients() -> None:
     hidden = random_scene(count=5, cameras=1, seed=11)
     hidden["means"][0], hidden["opacities"][1], hidden["quats"][2] = torch.tensor([0.0, 0.0, -9.0]), 0.003, 0.0
     hidden["means"][3], hidden["means"][4] = torch.tensor([90.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, -3.0])
-    both = {name: torch.cat([scene[name], hidden[name]]) for name in INPUTS[:5]}
+    both = {name: torch.cat([scene[name], hidden[name]]) for name in INPUTS}
     image, _, _ = gradients(scene)
     same, _, grads = gradients({**both, "viewmats": scene["viewmats"], "Ks": scene["Ks"]})
     assert torch.equal(image, same)
-    for name in INPUTS[:5]:
+    for name in INPUTS:
         assert torch.equal(grads[name][40:], torch.zeros_like(grads[name][40:])), name
         assert bool(torch.isfinite(grads[name]).all()), name
 
@@ -250,7 +269,7 @@ def test_gradients_do_not_depend_on_how_many_cameras_fit_in_the_buffer(monkeypat
     _, _, together = gradients(scene)
     monkeypatch.setattr(cpu_pipeline, "GRADIENT_BUFFER_BYTES", 1)
     _, _, one_by_one = gradients(scene)
-    for name in (*INPUTS[:5], "viewmats"):
+    for name in (*INPUTS, "viewmats"):
         torch.testing.assert_close(one_by_one[name], together[name], rtol=1e-10, atol=1e-10)
 
 

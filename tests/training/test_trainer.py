@@ -165,6 +165,33 @@ def test_kill_9_during_a_save_loses_nothing(tmp_path):
         assert not list(target.glob(".*.tmp"))
 
 
+def newest_step(folder: Path) -> int:
+    """The pass of the checkpoint that `latest` names; 0 before the first."""
+    latest = folder / "checkpoints/latest"
+    return int(latest.readlink().stem.removeprefix("ckpt_")) if latest.is_symlink() else 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_as_the_uninterrupted_run(samples, tmp_path):
+    config = settings(samples, schedule={"max_fwdbwd_passes": 300}, checkpointing={"checkpoint_every": 2})
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    command = [sys.executable, str(ROOT / "train_gslrm.py"), "--config", str(tmp_path / "c.yaml"), "--run-dir"]
+    subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True)
+    killed = tmp_path / "killed"
+    for goal in (20, 60, 110, 170):
+        process = subprocess.Popen([*command, str(killed)], cwd=ROOT)
+        while newest_step(killed) < goal:
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, str(killed)], cwd=ROOT, check=True)
+    ends = [torch.load(folder / "checkpoints/latest", weights_only=True) for folder in (tmp_path / "whole", killed)]
+    assert ends[1]["fwdbwd_pass_step"] == 300
+    for key, value in ends[0]["model"].items():
+        assert torch.equal(value, ends[1]["model"][key])
+
+
 def test_resume_none_in_a_used_folder_is_refused(samples, tmp_path):
     config = configure(samples)
     run(config, tmp_path)
