@@ -112,6 +112,16 @@ class ModelConfig(Section):
     """Moment embedding without limits: distances about the camera's distance to the origin instead of 2.7."""
     depth_range: Positive = 1.8
     """Half-range of depth about its reference, in world units; 1.8 in the published weights."""
+    drop_background: bool = False
+    """Leave patches without foreground out of the transformer and give pixels without foreground no opacity. Needs
+    masks; about four times faster on object-centred crops of a mouse."""
+    depth_anchor: Literal["ray", "hull"] = "ray"
+    """Depth is measured from the ray's point nearest the origin, or from its first hit with the visual hull of the
+    input masks, which is right before anything is learned."""
+    hull_range: Positive = 0.9
+    """Half the length of ray on which the hull is searched, in world units; more than the object's radius."""
+    hull_samples: Annotated[int, Field(ge=2)] = 80
+    """Points per ray on that length."""
     init_std: Positive | None = 0.02
     """Standard deviation of the initial weights; none means 1 / sqrt(width), which learns faster from scratch."""
 
@@ -122,6 +132,8 @@ class ModelConfig(Section):
         expected = 12 if self.use_aug_plucker else 9
         if self.image_tokenizer.in_channels != expected:
             raise ValueError(f"image_tokenizer.in_channels must be {expected} with this ray embedding")
+        if self.depth_anchor == "hull" and not (self.hard_pixelalign and self.drop_background):
+            raise ValueError("depth_anchor hull needs hard_pixelalign and drop_background: only foreground has a hull")
         if self.depth_max and self.depth_max <= self.depth_min:
             raise ValueError(f"depth_max {self.depth_max} must exceed depth_min {self.depth_min}")
         return self

@@ -34,14 +34,14 @@ def main() -> int:
     """Run the steps, then say where the results are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder of all results")
-    parser.add_argument("--samples", type=int, default=320, help="synthetic mice to make")
+    parser.add_argument("--samples", type=int, default=300, help="synthetic mice to make")
     cli.add_overrides(parser)
     arguments = parser.parse_args()
     output, started = arguments.output.resolve(), time.monotonic()
     mice, run, scores, results = output / "mice", output / "run", output / "scores.json", output / "results"
     checkpoint = run / "checkpoints" / "latest"
 
-    data = ["scripts/make_synthetic_mice.py", "--output", mice, "--num-samples", arguments.samples, "--size", 160]
+    data = ["scripts/make_synthetic_mice.py", "--output", mice, "--num-samples", arguments.samples, "--size", 224]
     if not (mice / "data_mouse_val.txt").exists():
         step("1/4 synthetic mice", *data, "--val-fraction", 0.05, "--overwrite")
     paths = [

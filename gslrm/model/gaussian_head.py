@@ -6,7 +6,7 @@ position 3, harmonics 3 (degree + 1)^2 (coefficient-major, RGB fastest), scale 3
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from gslrm.cameras import Cameras, nearest_to_origin
@@ -40,18 +40,24 @@ def activate(means: Float[Tensor, "b n 3"], raw: Float[Tensor, "b n c"], config:
 
 
 def pixel_means(
-    raw_xyz: Float[Tensor, "b v h w 3"], cameras: Cameras, config: ModelConfig
+    raw_xyz: Float[Tensor, "b v h w 3"],
+    cameras: Cameras,
+    config: ModelConfig,
+    anchor: Float[Tensor, "b v h w"] | None = None,
 ) -> Float[Tensor, "b v h w 3"]:
     """Positions of pixel Gaussians from their three raw channels, in raster order.
 
     With `hard_pixelalign` the channels' mean is a depth logit, and the Gaussian lies on its pixel's ray at a distance
-    measured along the unit ray (not z-depth).
+    measured along the unit ray (not z-depth), from `anchor` if one is given.
     """
     if not config.hard_pixelalign:
         return raw_xyz
     origin, direction = cameras.rays()
     share = torch.sigmoid(raw_xyz.mean(dim=-1) + config.depth_preact_bias)
-    distance = _distance(share, origin, direction, config)
+    if anchor is None:
+        distance = _distance(share, origin, direction, config)
+    else:
+        distance = anchor + config.depth_range * (2 * share - 1)
     means = origin + distance[..., None] * direction
     return means.clamp(-CLIP_LIMIT, CLIP_LIMIT) if config.clip_xyz else means
 
@@ -83,7 +89,7 @@ def raster_from_patches(
     )  # fmt: skip
 
 
-def patches_from_raster(images: Float[Tensor, "b v h w c"], *, patch: int) -> Float[Tensor, "b n c"]:
+def patches_from_raster(images: Shaped[Tensor, "b v h w c"], *, patch: int) -> Shaped[Tensor, "b n c"]:
     """Inverse of `raster_from_patches`."""
     return rearrange(images, "b v (py r) (px c) a -> b (v py px r c) a", r=patch, c=patch)
 
@@ -110,13 +116,19 @@ def global_gaussians(raw: Float[Tensor, "b n c"], config: GaussiansConfig) -> Ga
     return activate(raw[..., :3], raw, config)
 
 
-def pixel_gaussians(raw: Float[Tensor, "b l c"], cameras: Cameras, config: ModelConfig) -> Gaussians:
+def pixel_gaussians(
+    raw: Float[Tensor, "b l c"],
+    cameras: Cameras,
+    config: ModelConfig,
+    anchor: Float[Tensor, "b v h w"] | None = None,
+) -> Gaussians:
     """Gaussians of the image tokens, in patch order: token, row in patch, column in patch.
 
     Args:
         raw: head output per token, [B, tokens, patch * patch * channels].
         cameras: the input views' cameras [B, V], float32.
         config: decoding variant.
+        anchor: distances along the rays from which depth is measured, instead of the variant's own.
     """
     patch = config.image_tokenizer.patch_size
     pixels = rearrange(raw, "b l (p a) -> b (l p) a", p=patch * patch)
@@ -124,7 +136,7 @@ def pixel_gaussians(raw: Float[Tensor, "b l c"], cameras: Cameras, config: Model
         pixels[..., :3],
         views=cameras.focal.shape[1], height=cameras.height, width=cameras.width, patch=patch,
     )  # fmt: skip
-    means = patches_from_raster(pixel_means(raster, cameras, config), patch=patch)
+    means = patches_from_raster(pixel_means(raster, cameras, config, anchor), patch=patch)
     return activate(means, pixels, config.gaussians)
 
 

@@ -4,6 +4,8 @@ Zhang et al., "GS-LRM: Large Reconstruction Model for 3D Gaussian Splatting" (EC
 FaceLift (Lyu et al., ICCV 2025), whose weights it loads by their own names.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,12 +18,15 @@ from gslrm.model.gaussian_head import (
     embed_rays,
     expand_batch,
     global_gaussians,
+    patches_from_raster,
     patchify,
     pixel_gaussians,
 )
+from gslrm.model.visual_hull import first_hits
 from gslrm.types import Gaussians, Views
 
 EMBEDDING_STD = 0.02
+COVERED = 0.1  # coverage from which a pixel shows the object: a tail covers few pixels more than half
 VIEW_TYPES = 2  # reference, source
 
 
@@ -72,7 +77,7 @@ class GSLRM(nn.Module):
         """Reconstruct a batch of scenes.
 
         Args:
-            views: images [B, V, 3, H, W] in [0, 1] with their cameras [B, V]; masks are not used.
+            views: images [B, V, 3, H, W] in [0, 1] with their cameras [B, V]; masks are used by `drop_background` only.
 
         Returns:
             Gaussians [B, N] in the world of the cameras, float32, N = n_gaussians + V * H * W.
@@ -84,7 +89,7 @@ class GSLRM(nn.Module):
         height, width = views.images.shape[-2:]
         if height % patch or width % patch:
             raise UserError(f"images of {width}x{height} are not whole patches of {patch}; crop or resize them")
-        tokens = self.transformer_layers(self.embed(views))
+        tokens = self.attend(self.embed(views), views)
         return self.decode(tokens, views)
 
     def recompute_every(self, blocks: int) -> None:
@@ -103,6 +108,20 @@ class GSLRM(nn.Module):
         learned = expand_batch(self.gaussian_position_embeddings, images.shape[0])
         return self.input_layer_norm(torch.cat([learned.to(images.dtype), images], dim=1))
 
+    def attend(self, tokens: Float[Tensor, "b n d"], views: Views) -> Float[Tensor, "b n d"]:
+        """The transformer; with `drop_background` over the tokens that show something, the others come out as 0.
+
+        Scenes then go through one by one, so that no scene's result depends on the others of its batch.
+        """
+        if not self.config.drop_background:
+            return self.transformer_layers(tokens)
+        shown = patchify(views.masks, patch=self.config.image_tokenizer.patch_size).amax(dim=-1) > COVERED
+        shown = torch.cat([shown.new_ones(len(shown), self.config.gaussians.n_gaussians), shown], dim=1)
+        attended = torch.zeros_like(tokens)
+        for scene, kept in enumerate(shown):
+            attended[scene, kept] = self.transformer_layers(tokens[scene : scene + 1, kept])[0]
+        return attended
+
     def decode(self, tokens: Float[Tensor, "b n d"], views: Views) -> Gaussians:
         """Gaussians of the final tokens; depth and activations in float32."""
         count = self.config.gaussians.n_gaussians
@@ -110,8 +129,18 @@ class GSLRM(nn.Module):
         pixels = self.pixel_gaussian_decoder(tokens[:, count:])
         with torch.autocast(tokens.device.type, enabled=False):
             first = global_gaussians(learned.float(), self.config.gaussians)
-            rest = pixel_gaussians(pixels.float(), views.cameras.float(), self.config)
+            rest = self._decode_pixels(pixels.float(), views.float())
         return concatenate(first, rest)
+
+    def _decode_pixels(self, raw: Float[Tensor, "b l c"], views: Views) -> Gaussians:
+        if not self.config.drop_background:
+            return pixel_gaussians(raw, views.cameras, self.config)
+        covered, anchor = views.masks[:, :, 0] > COVERED, None
+        if self.config.depth_anchor == "hull":
+            anchor = first_hits(views, covered, half_range=self.config.hull_range, samples=self.config.hull_samples)
+        gaussians = pixel_gaussians(raw, views.cameras, self.config, anchor)
+        order = patches_from_raster(covered[..., None], patch=self.config.image_tokenizer.patch_size)[..., 0]
+        return replace(gaussians, opacities=gaussians.opacities * order)
 
     def _view_types(self, views: Views, *, tokens_per_view: int) -> Float[Tensor, "n d"]:
         kind = torch.ones(views.images.shape[1], dtype=torch.long, device=views.images.device)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import FIXTURES, random_cameras
+from helpers import FIXTURES
+from model_helpers import random_views, small_model
 
 from gslrm.config import ModelConfig
 from gslrm.errors import UserError
@@ -31,24 +32,6 @@ def case_views(z) -> Views:
     height, width = image.shape[-2:]
     cameras = Cameras(torch.from_numpy(z["in/c2w"]), intrinsics[..., :2], intrinsics[..., 2:], height, width)
     return Views(image[:, :, :3], torch.ones_like(image[:, :, :1]), cameras)
-
-
-def small_model(**changes: object) -> torch.nn.Module:
-    torch.manual_seed(0)
-    settings = {
-        "image_tokenizer": {"image_size": 16, "patch_size": 8},
-        "transformer": {"d": 32, "d_head": 16, "n_layer": 2},
-        "init_std": 0.2,
-    }
-    return build_model(ModelConfig.model_validate(settings | changes))
-
-
-def random_views(count: int, *, size: tuple[int, int] = (16, 16), batch: int = 1, seed: int = 0) -> Views:
-    generator = torch.Generator().manual_seed(seed)
-    cameras = random_cameras(batch * count, size=size, seed=seed).float()
-    cameras = cameras.map(lambda tensor: tensor.unflatten(0, (batch, count)))
-    images = torch.rand(batch, count, 3, *size, generator=generator)
-    return Views(images, torch.ones_like(images[:, :, :1]), cameras)
 
 
 @pytest.mark.parametrize("name", CASES)
