@@ -22,15 +22,19 @@ def main() -> int:
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--render-views", default="all", metavar="6-11|all|none", help="cameras to render at")
     parser.add_argument("--no-video", action="store_true", help="skip the turntable")
+    parser.add_argument("--refine", type=int, default=0, metavar="N", help="gradient steps on each sample's Gaussians")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     cli.add_overrides(parser)
     arguments = parser.parse_args()
+    if arguments.refine < 0:
+        parser.error("--refine must not be negative")
 
     from gslrm.config_io import parse_view_list
     from gslrm.data.lists import find_samples
     from gslrm.data.sample import read_sample
     from gslrm.errors import UserError
     from gslrm.reconstruct import Reconstructor, choose_inputs
+    from gslrm.refine import refine
     from gslrm.training.outputs import write_outputs
 
     wanted = parse_view_list(arguments.render_views, option="--render-views")
@@ -49,6 +53,8 @@ def main() -> int:
         sample = read_sample(directory)
         inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
         reconstruction = reconstructor.reconstruct(reconstructor.place(sample, inputs))
+        if arguments.refine:
+            reconstruction = refine(reconstructor, reconstruction, arguments.refine)
         folder = Path(output) / sample.name
         write_outputs(folder, reconstructor, reconstruction, wanted, video=not arguments.no_video)
         cli.report(str(folder))

@@ -20,15 +20,19 @@ def main() -> int:
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--target-views", metavar="6-11", help="held-out views (default: all that are not input)")
     parser.add_argument("--json", type=Path, help="write all scores here")
+    parser.add_argument("--refine", type=int, default=0, metavar="N", help="gradient steps on each sample's Gaussians")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     cli.add_overrides(parser)
     arguments = parser.parse_args()
+    if arguments.refine < 0:
+        parser.error("--refine must not be negative")
 
     from gslrm.config_io import parse_view_list
     from gslrm.data.lists import find_samples
     from gslrm.data.sample import read_sample
     from gslrm.export import write_json
     from gslrm.reconstruct import Reconstructor, choose_inputs, describe
+    from gslrm.refine import refine
     from gslrm.training.evaluate import choose_targets, score_sample, summarise, table
 
     heldout = parse_view_list(arguments.target_views or "all", option="--target-views")
@@ -41,6 +45,8 @@ def main() -> int:
         sample = read_sample(directory)
         inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
         reconstruction = reconstructor.reconstruct(reconstructor.place(sample, inputs))
+        if arguments.refine:
+            reconstruction = refine(reconstructor, reconstruction, arguments.refine)
         scores += score_sample(reconstructor, reconstruction, choose_targets(sample, inputs, heldout))
     summary = summarise(scores)
     if arguments.json:

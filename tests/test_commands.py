@@ -89,7 +89,7 @@ def test_inference_writes_what_the_interface_promises(trained, tmp_path):
 def test_inference_renders_the_views_asked_for(trained, tmp_path):
     sample, checkpoint = trained
     options = ["--checkpoint", checkpoint, "--input", sample, "--output", tmp_path, "--no-video"]
-    assert call("inference.py", *options, "--render-views", "4-5", "--input-views", "0-2") == 0
+    assert call("inference.py", *options, "--render-views", "4-5", "--input-views", "0-2", "--refine", 2) == 0
     out = tmp_path / "sample_000"
     assert [path.name for path in sorted((out / "renders").glob("*.png"))] == ["cam_004.png", "cam_005.png"]
     assert not (out / "turntable.mp4").exists()

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "render": NOUNS | {"config"},
     "reconstruct": NOUNS | ROOMS | {"config", "config_io", "training.runtime"},
     "training": NOUNS | ROOMS | {"config", "config_io", "cli", "metrics", "visualize", "export", "reconstruct"},
+    "refine": NOUNS | {"reconstruct"},
     "doctor": NOUNS | ROOMS | {"config", "training"},
 }
 LIGHT = {"errors", "config", "yaml_reader", "config_check", "config_io", "cli"}
