@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gslrm.config import LoggingConfig
+from gslrm.config import Config, LoggingConfig
 from gslrm.export import write_picture
 
 METRICS_FILE = "metrics.jsonl"
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 class RunLog:
     """Scalars and pictures of one run; a resumed run continues the same files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, settings: Mapping[str, Any], *, done: int, wandb_id: str):
+    def __init__(self, run_dir: Path, config: Config, *, done: int, wandb_id: str):
         """Open the log; lines of passes after `done`, which a resumed run computes again, are dropped."""
         self.path = run_dir / METRICS_FILE
-        self.pictures = run_dir / "pictures"
+        self.pictures = Path(config.validation.output_dir or run_dir / "pictures")
         _drop_lines_after(self.path, done)
         self._file = self.path.open("a", encoding="utf-8")
-        self._wandb = _start_wandb(run_dir, config, settings, wandb_id)
+        self._wandb = _start_wandb(run_dir, config.training.logging, config.model_dump(mode="json"), wandb_id)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, flushed, and the same in wandb."""

@@ -81,10 +81,7 @@ class Trainer:
         Raises:
             UserError: a sample is broken, or updates are skipped again and again.
         """
-        settings = self.config.model_dump(mode="json")
-        log = RunLog(
-            self.run_dir, self.config.training.logging, settings, done=self.position.passes, wandb_id=self.wandb_id
-        )
+        log = RunLog(self.run_dir, self.config, done=self.position.passes, wandb_id=self.wandb_id)
         batches = load_batches(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
         every = self.config.training.logging.print_every
         self.model.train()
