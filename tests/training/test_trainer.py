@@ -70,11 +70,21 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples, tmp_path):
+@pytest.mark.parametrize(
+    ("runtime", "model"),
+    [({}, {}), ({"use_amp": True, "amp_dtype": "bf16"}, {"drop_background": True, "depth_anchor": "hull"})],
+    ids=["float32", "bfloat16 from the hull"],
+)
+def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples, tmp_path, runtime, model):
     """Across an epoch boundary (3 samples), with accumulation, and with workers in one of the runs."""
-    whole = run(configure(samples), tmp_path / "whole")
-    run(configure(samples, schedule={"max_fwdbwd_passes": 8, "early_stop_after": 4}), tmp_path / "parts")
-    parts = run(configure(samples, dataloader={"num_workers": 1}), tmp_path / "parts")
+
+    def config(**training: object) -> Config:
+        mapping = settings(samples, runtime=runtime, **training)
+        return config_from_mapping(mapping | {"model": mapping["model"] | model}, source="test")
+
+    whole = run(config(), tmp_path / "whole")
+    run(config(schedule={"max_fwdbwd_passes": 8, "early_stop_after": 4}), tmp_path / "parts")
+    parts = run(config(dataloader={"num_workers": 1}), tmp_path / "parts")
     assert whole.position == parts.position
     assert whole.position.updates == 4
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
