@@ -50,7 +50,7 @@ class RunLog:
         """Finish writing."""
         self._file.close()
         if self._wandb is not None:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
 
 
 def wandb_mode(config: LoggingConfig) -> Literal["online", "offline", "disabled"]:
