@@ -1,5 +1,6 @@
 """What the CPU rasterizer may cost: a share of its torch twin's time, so many bytes, nothing that grows faster."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_both_contenders_of_the_benchmark_render_the_same_picture(cases) -> None
     for ours, twin in zip(cases.ours(scene), cases.twin(scene), strict=True):
         assert (ours - twin).abs().max() < 1e-3
         assert (ours - twin).abs().mean() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_and_writes_its_figures_and_its_chart(tmp_path) -> None:
+    command = [sys.executable, "benchmarks/rasterizer.py", "--quick", "--repeats", "1"]
+    peer = ["--peer", "gslrm.render.cpu_backend:rasterization"]
+    outputs = ["--json", str(tmp_path / "figures.json"), "--plot", str(tmp_path / "chart.png")]
+    subprocess.run([*command, *peer, *outputs], cwd=ROOT, check=True)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert all(row["twin_ratio"] > 1 and row["peer_ratio"] > 0 for row in figures["cases"])
+    assert figures["first_call_seconds"]["cached"] < figures["first_call_seconds"]["cold"]
+    assert (tmp_path / "chart.png").stat().st_size > 0
 
 
 @pytest.mark.slow
