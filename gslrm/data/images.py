@@ -23,7 +23,7 @@ def read_image(path: Path) -> np.ndarray:
     stored = _decode(path)
     if stored.ndim == 2:
         stored = np.repeat(stored[..., None], 3, axis=2)
-    return stored.astype(np.float32) * np.float32(1 / np.iinfo(stored.dtype).max)
+    return _in_unit_range(stored)
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_grey(path: Path) -> np.ndarray:
     stored = _decode(path)
     if stored.ndim == 3:
         stored = stored[..., 3] if stored.shape[2] == 4 else stored.mean(axis=2).astype(stored.dtype)
-    return stored.astype(np.float32) * np.float32(1 / np.iinfo(stored.dtype).max)
+    return _in_unit_range(stored)
 
 
 def write_image(path: Path, array: np.ndarray) -> None:
@@ -51,6 +51,10 @@ def write_image(path: Path, array: np.ndarray) -> None:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _in_unit_range(stored: np.ndarray) -> np.ndarray:
+    return np.multiply(stored, np.float32(1 / np.iinfo(stored.dtype).max), dtype=np.float32)
 
 
 def _decode(path: Path) -> np.ndarray:

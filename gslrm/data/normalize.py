@@ -87,21 +87,22 @@ def place_object(coverages: list[np.ndarray], cameras: list[Cameras], *, size: i
     Raises:
         UserError: fewer than two views show the object, or the masks do not agree on a place in front of the cameras.
     """
-    seen = [(_clean(c), camera) for c, camera in zip(coverages, cameras, strict=True) if (c > 0.5).any()]
+    outlines = [_outline(coverage) for coverage in coverages]
+    seen = [(outline, camera) for outline, camera in zip(outlines, cameras, strict=True) if len(outline)]
     if len(seen) < 2:
         raise UserError(
             f"object-centred crops need masks in at least two input views, {len(seen)} of {len(cameras)} show an "
             "object; repair the masks or set mouse.normalize_cameras: false"
         )
     positions = torch.stack([camera.position for _, camera in seen])
-    center = _meet(positions, torch.cat([_rays(_centroid(mask), camera) for mask, camera in seen]))
-    rays = [_rays(_outline(mask), camera) for mask, camera in seen]
+    rays = [_rays(outline, camera) for outline, camera in seen]
+    center = _meet(positions, torch.stack([torch.nn.functional.normalize(r.mean(dim=0), dim=0) for r in rays]))
     for _ in range(2):
         middles = torch.stack([_box_middle(r, p, center) for r, p in zip(rays, positions, strict=True)])
         center = _meet(positions, middles)
     diameter = _object_diameter(rays, positions, center)
     _require_agreement(center, positions, middles, diameter)
-    _require_in_front(center, seen)
+    _require_in_front(center, [camera for _, camera in seen])
     if mouse.object_size is not None:
         scale = mouse.object_size / diameter
     else:
@@ -116,30 +117,14 @@ def _density(camera: Cameras, point: Float[Tensor, "3"]) -> float:
     return float(camera.focal.mean() / (camera.position - point).norm())
 
 
-def _clean(coverage: np.ndarray) -> np.ndarray:
-    """Mask without specks."""
-    mask = coverage > 0.5
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    if count <= 2:
-        return mask
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    keep = areas >= SPECK_SHARE * areas[1:].sum()
-    keep[0] = False
-    return keep[labels]
-
-
-def _centroid(mask: np.ndarray) -> Float[Tensor, "1 2"]:
-    """The mask's centre of gravity in pixels."""
-    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
-    x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
-    return torch.tensor([[x + 0.5, y + 0.5]], dtype=torch.float64)
-
-
-def _outline(mask: np.ndarray) -> Float[Tensor, "n 2"]:
-    """Centres of the mask's outermost pixels, which decide its box and its extent."""
-    stored = mask.view(np.uint8)
-    inner = cv2.erode(stored, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return torch.from_numpy(cv2.findNonZero(stored - inner).reshape(-1, 2) + 0.5)
+def _outline(coverage: np.ndarray) -> Float[Tensor, "n 2"]:
+    """Centres of the mask's outermost pixels without specks: they decide its box and its extent. Empty if it is."""
+    mask = (coverage > 0.5).view(np.uint8)
+    parts, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [cv2.contourArea(part) + len(part) / 2 for part in parts]  # a polygon through pixel centres, and its rim
+    kept = [part for part, area in zip(parts, areas, strict=True) if area >= SPECK_SHARE * sum(areas)]
+    points = np.concatenate(kept).reshape(-1, 2) if kept else np.empty((0, 2))
+    return torch.from_numpy(points + 0.5)
 
 
 def _rays(pixel: Float[Tensor, "n 2"], camera: Cameras) -> Float[Tensor, "n 3"]:
@@ -209,8 +194,8 @@ def _require_agreement(
         )
 
 
-def _require_in_front(center: Float[Tensor, "3"], seen: list[tuple[np.ndarray, Cameras]]) -> None:
-    for number, (_, camera) in enumerate(seen):
+def _require_in_front(center: Float[Tensor, "3"], cameras: list[Cameras]) -> None:
+    for number, camera in enumerate(cameras):
         direction = center - camera.position
         cosine = float(direction @ camera.world_from_camera[:3, 2] / direction.norm().clamp_min(1e-12))
         if not math.isfinite(cosine) or cosine <= 0.1:
