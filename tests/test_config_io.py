@@ -162,9 +162,7 @@ def test_a_key_in_the_wrong_section_is_told_its_place():
 
 
 def test_a_key_like_nothing_is_told_the_valid_ones():
-    assert refusal("render: {zzz: 1}").endswith(
-        "valid keys here are backend, near_plane, eps2d, max_alpha, antialiased"
-    )
+    assert refusal("model: {transformer: {zzz: 1}}").endswith("valid keys here are d, d_head, n_layer")
 
 
 def test_an_unknown_section_is_one_problem():
