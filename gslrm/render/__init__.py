@@ -53,6 +53,8 @@ class BatchRasterizer:
 
     rasterization: Rasterization
     config: RenderConfig
+    device: str | None = None
+    """Where the backend works, if that is one place only; Gaussians travel there and pictures back."""
 
     def __call__(
         self,
@@ -63,6 +65,10 @@ class BatchRasterizer:
         resolution_ratio: float = 1.0,
     ) -> Rendering:
         """See `Rasterizer`."""
+        home = gaussians.means.device
+        if self.device is not None:
+            gaussians, cameras = gaussians.to(self.device), cameras.to(self.device)
+            background = background.to(self.device)
         render = self._deferred if self.config.deferred_backward and torch.is_grad_enabled() else self._views
         scenes = [
             render(
@@ -71,16 +77,16 @@ class BatchRasterizer:
             for index in range(gaussians.means.shape[0])
         ]
         rgb, alpha, depth = (torch.stack(parts) for parts in zip(*scenes, strict=True))
-        return Rendering(rgb, alpha, depth)
+        return Rendering(rgb, alpha, depth).to(home)
 
-    def _deferred(
-        self, gaussians: Gaussians, cameras: Cameras, background: Tensor, ratio: float
-    ) -> tuple[Tensor, ...]:
+    def _deferred(self, gaussians: Gaussians, cameras: Cameras, background: Tensor, ratio: float) -> tuple[Tensor, ...]:
         """As `_views`, without keeping a graph: harmonics and splats are those of one view at a time."""
+        height, width = cameras.height, cameras.width
 
         def render_view(view: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-            seen_by = Cameras(*tensors[5:8], height=cameras.height, width=cameras.width)
-            return self._views(Gaussians(*tensors[:5]), seen_by[view : view + 1], tensors[8], ratio)
+            means, scales, rotations, opacities, harmonics, poses, focal, center, behind = tensors
+            seen_by = Cameras(poses, focal, center, height, width)[view : view + 1]
+            return self._views(Gaussians(means, scales, rotations, opacities, harmonics), seen_by, behind, ratio)
 
         scene = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, gaussians.harmonics)
         views = (cameras.world_from_camera, cameras.focal, cameras.center)
@@ -129,7 +135,7 @@ def build_rasterizer(backend: str = "auto", config: RenderConfig | None = None, 
         raise UserError(f"render.backend gsplat: {missing}; or use render.backend: cpu")
     chosen = "gsplat" if backend == "auto" and gsplat else ("cpu" if backend == "auto" else backend)
     logger.info("rasterizer: %s", chosen)
-    return BatchRasterizer(_load(chosen), config or RenderConfig())
+    return BatchRasterizer(_load(chosen), config or RenderConfig(), device="cpu" if chosen == "cpu" else None)
 
 
 def visible(gaussians: Gaussians) -> Gaussians:

@@ -11,7 +11,6 @@ from gslrm.render.cpu_pipeline import Scene, Settings, Splats, camera_rows, diff
 
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
-ALPHA_FLOOR = 1e-10  # denominator of the expected depth where nothing was hit
 
 
 def rasterization(
@@ -80,13 +79,11 @@ def rasterization(
         width=width, height=height, near_plane=_rounded(near_plane), far_plane=_rounded(far_plane),
         eps2d=_rounded(eps2d), max_alpha=_rounded(max_alpha), antialiased=rasterize_mode == "antialiased",
         min_compensation=_rounded(min_compensation), with_colors="RGB" in render_mode, with_depth="D" in render_mode,
+        depth_over_alpha="ED" in render_mode,
     )  # fmt: skip
     images, alphas, radii, means2d, conics, depths = _Rasterize.apply(
         means, quats, scales, opacities, colors, viewmats, backgrounds, Ks, settings
     )
-    if "ED" in render_mode:
-        expected_depth = images[..., -1:] / alphas.clamp_min(ALPHA_FLOOR)
-        images = torch.cat([images[..., :-1], expected_depth], dim=-1) if settings.with_colors else expected_depth
     return images, alphas, {"radii": radii, "means2d": means2d, "conics": conics, "depths": depths}
 
 
@@ -162,7 +159,7 @@ def _scene(
 
 
 class _Rasterize(torch.autograd.Function):
-    """Images and alphas of accumulated colours and depth."""
+    """Images and alphas of blended colours and depth."""
 
     @staticmethod
     def forward(
@@ -178,24 +175,24 @@ class _Rasterize(torch.autograd.Function):
         ctx.set_materialize_grads(False)  # zeros for the outputs above would take 32 bytes per Gaussian and view
         ctx.settings = settings
         inputs = [means, quats, scales, opacities, colors, viewmats, Ks]
-        ctx.save_for_backward(*inputs, backgrounds, alphas, *saved)
+        ctx.save_for_backward(*inputs, backgrounds, images, alphas, *saved)
         return images, alphas, radii, means2d, conics, depths
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_images: Tensor | None, v_alphas: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, alphas, *saved = ctx.saved_tensors
+        means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, images, alphas, *saved = ctx.saved_tensors
         settings, needs = ctx.settings, ctx.needs_input_grad
         if v_images is None:
-            channels = settings.with_colors * colors.shape[-1] + settings.with_depth
-            v_images = alphas.new_zeros(*alphas.shape[:3], channels)
+            v_images = torch.zeros_like(images)
         if v_alphas is None:
             v_alphas = torch.zeros_like(alphas)
         gradients: list[Tensor | None] = [None] * len(needs)
         if any(needs[:6]):
             scene = _scene((means, quats, scales, opacities), colors, viewmats, backgrounds, Ks, settings)
             state = Splats(*(_array(tensor) for tensor in saved))
-            arrays = differentiate(scene, state, settings, _array(v_images), _array(v_alphas), with_cameras=needs[5])
+            upstream = (_array(v_images), _array(v_alphas))
+            arrays = differentiate(scene, state, settings, _array(images), *upstream, with_cameras=needs[5])
             gradients[:6] = [torch.from_numpy(array) for array in arrays]
             gradients[4] = torch.from_numpy(arrays.colors).reshape(colors.shape) if settings.with_colors else None
         if needs[6] and settings.with_colors:

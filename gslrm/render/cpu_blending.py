@@ -3,8 +3,8 @@
 import numpy as np
 
 from gslrm.render.cpu_blocks import (
+    ALPHA_FLOOR,
     BATCH,
-    BLOCK,
     BLOCK_COUNT,
     BLOCK_MASK,
     BLOCK_SHIFT,
@@ -35,6 +35,7 @@ from gslrm.render.cpu_blocks import (
     ZERO,
     aligned_empty,
     gather,
+    pixel_offset,
     prefetch_splats,
 )
 from gslrm.render.cpu_compile import helper, kernel
@@ -136,20 +137,24 @@ def _blend_tile(c, first, last, tile_x, tile_y, splats, features, group, entries
 
 
 @helper
-def _store_tile(c, tile, tile_x, tile_y, group, state, backgrounds, images, alphas, pixel_states):
+def _store_tile(c, tile, tile_x, tile_y, group, expected, state, backgrounds, images, alphas, pixel_states):
     """Write a finished tile to the images, and what the backward pass needs to `pixel_states`."""
-    rows, columns = min(images.shape[1] - tile_y, TILE), min(images.shape[2] - tile_x, TILE)
-    channels = min(images.shape[3] - group, CHANNELS)
-    for row in range(rows):
-        for column in range(columns):
-            block = np.uint64((row // BLOCK) * BLOCKS + column // BLOCK)
-            at = block * STATE + np.uint64((row % BLOCK) * BLOCK + column % BLOCK)
+    camera, top, left, first = np.uint64(c), np.uint64(tile_y), np.uint64(tile_x), np.uint64(group)
+    channels, expected_channel = np.uint64(min(images.shape[3] - group, CHANNELS)), np.uint64(expected)
+    one, alpha_floor = cast_like(state[0], 1.0), cast_like(state[0], ALPHA_FLOOR)
+    for row in range(np.uint64(min(images.shape[1] - tile_y, TILE))):
+        for column in range(np.uint64(min(images.shape[2] - tile_x, TILE))):
+            at = pixel_offset(row, column, STATE)
             transmittance = state[at + TRANSMITTANCE]
-            alphas[c, tile_y + row, tile_x + column, 0] = 1 - transmittance
+            alpha = one - transmittance
+            alphas[camera, top + row, left + column, ZERO] = alpha
             for k in range(channels):
-                blended = state[at + FEATURE + np.uint64(k) * LANES]
-                behind = transmittance * backgrounds[c, group + k]
-                images[c, tile_y + row, tile_x + column, group + k] = blended + behind
+                blended = state[at + FEATURE + k * LANES]
+                if first + k == expected_channel:
+                    pixel = blended / max(alpha, alpha_floor)
+                else:
+                    pixel = blended + transmittance * backgrounds[camera, first + k]
+                images[camera, top + row, left + column, first + k] = pixel
     for block in range(BLOCK_COUNT):
         for i in range(SAVED):
             pixel_states[tile, block * SAVED + i] = state[block * STATE + i]
@@ -157,13 +162,15 @@ def _store_tile(c, tile, tile_x, tile_y, group, state, backgrounds, images, alph
 
 @kernel
 def blend(
-    worker, workers, schedule, splats, features, lists, tiles, max_alpha, backgrounds, images, alphas, pixel_states
-):
+    worker, workers, schedule, splats, features, lists, tiles, max_alpha, expected, backgrounds, images, alphas,
+    pixel_states,
+):  # fmt: skip
     """Blend all tiles of all cameras.
 
     `schedule` holds tile numbers in the order of work; `lists` = (tile_starts, entries); `max_alpha` carries the float
-    type. Writes `images` [C,H,W,X], `alphas` [C,H,W,1] and `pixel_states` [C*tiles,2048]: per block of pixels, the
-    final transmittances and the list positions at which the pixels stopped.
+    type; channel `expected` (-1: none) is divided by alpha. Writes `images` [C,H,W,X], `alphas` [C,H,W,1] and
+    `pixel_states` [C*tiles,2048]: per block of pixels, the final transmittances and the list positions at which the
+    pixels stopped.
     """
     tile_starts, entries = lists
     _, tiles_x, tiles_y = tiles
@@ -179,4 +186,4 @@ def blend(
             _blend_tile(
                 c, first, last, tile_x, tile_y, splats, features, group, entries, max_alpha, state, batch, masks
             )
-            _store_tile(c, tile, tile_x, tile_y, group, state, backgrounds, images, alphas, pixel_states)
+            _store_tile(c, tile, tile_x, tile_y, group, expected, state, backgrounds, images, alphas, pixel_states)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from gslrm.render.cpu_blocks import (
+    ALPHA_FLOOR,
     BATCH,
-    BLOCK,
     BLOCK_COUNT,
     BLOCK_MASK,
     BLOCK_SHIFT,
@@ -34,6 +34,7 @@ from gslrm.render.cpu_blocks import (
     ZERO,
     aligned_empty,
     gather,
+    pixel_offset,
     prefetch_splats,
 )
 from gslrm.render.cpu_compile import helper, kernel
@@ -93,10 +94,11 @@ def _unblend_block(
 
 
 @helper
-def _load_tile(c, tile, tile_x, tile_y, group, pixel_states, backgrounds, v_images, v_alphas, state, last_positions):
+def _load_tile(
+    c, tile, tile_x, tile_y, group, expected, images, pixel_states, backgrounds, v_images, v_alphas, state,
+    last_positions,
+):  # fmt: skip
     """Fill the state of a tile; `last_positions` receives per block the largest stop position of its pixels."""
-    rows, columns = min(v_images.shape[1] - tile_y, TILE), min(v_images.shape[2] - tile_x, TILE)
-    channels = min(v_images.shape[3] - group, CHANNELS)
     state[:] = 0
     for block in range(BLOCK_COUNT):
         last_position = state[0] * 0 - 1
@@ -105,17 +107,25 @@ def _load_tile(c, tile, tile_x, tile_y, group, pixel_states, backgrounds, v_imag
         for lane in range(LANES):
             last_position = max(last_position, state[block * STATE + STOP + lane])
         last_positions[block] = last_position
-    for row in range(rows):
-        for column in range(columns):
-            block = np.uint64((row // BLOCK) * BLOCKS + column // BLOCK)
-            at = block * STATE + np.uint64((row % BLOCK) * BLOCK + column % BLOCK)
+    camera, top, left, first = np.uint64(c), np.uint64(tile_y), np.uint64(tile_x), np.uint64(group)
+    channels, expected_channel = np.uint64(min(v_images.shape[3] - group, CHANNELS)), np.uint64(expected)
+    zero, one, alpha_floor = cast_like(state[0], 0.0), cast_like(state[0], 1.0), cast_like(state[0], ALPHA_FLOOR)
+    for row in range(np.uint64(min(v_images.shape[1] - tile_y, TILE))):
+        for column in range(np.uint64(min(v_images.shape[2] - tile_x, TILE))):
+            at = pixel_offset(row, column, STATE)
+            transmittance = state[at + TRANSMITTANCE]
             # The alpha output depends on no feature; it is accounted for with the first group.
-            v_transmittance = -v_alphas[c, tile_y + row, tile_x + column, 0] if group == 0 else state[at] * 0
+            v_transmittance = -v_alphas[camera, top + row, left + column, ZERO] if group == 0 else zero
             for k in range(channels):
-                v_feature = v_images[c, tile_y + row, tile_x + column, group + k]
-                state[at + FEATURE + np.uint64(k) * LANES] = v_feature
-                v_transmittance += v_feature * backgrounds[c, group + k]
-            state[at + BEHIND] = state[at + TRANSMITTANCE] * v_transmittance
+                v_feature = v_images[camera, top + row, left + column, first + k]
+                if first + k == expected_channel:
+                    alpha = one - transmittance
+                    v_feature = v_feature / alpha if alpha > alpha_floor else zero
+                    v_transmittance += v_feature * images[camera, top + row, left + column, first + k]
+                else:
+                    v_transmittance += v_feature * backgrounds[camera, first + k]
+                state[at + FEATURE + k * LANES] = v_feature
+            state[at + BEHIND] = transmittance * v_transmittance
 
 
 @helper
@@ -178,8 +188,8 @@ def _unblend_tile(
 
 @kernel
 def unblend(
-    worker, workers, schedule, splats, features, lists, first_row, tiles, max_alpha, backgrounds, pixel_states,
-    v_images, v_alphas, v_splats,
+    worker, workers, schedule, splats, features, lists, first_row, tiles, max_alpha, expected, images, backgrounds,
+    pixel_states, v_images, v_alphas, v_splats,
 ):  # fmt: skip
     """Gradients of `blend` for the tiles in `schedule`.
 
@@ -199,8 +209,8 @@ def unblend(
         tile_x, tile_y = TILE * (in_camera % tiles_x), TILE * (in_camera // tiles_x)
         for group in range(0, features.shape[2], CHANNELS):
             _load_tile(
-                c, tile, tile_x, tile_y, group, pixel_states, backgrounds, v_images, v_alphas, state,
-                last_positions,
+                c, tile, tile_x, tile_y, group, expected, images, pixel_states, backgrounds, v_images, v_alphas,
+                state, last_positions,
             )  # fmt: skip
             _unblend_tile(
                 c, tile_starts[tile], tile_starts[tile + 1], tile_x, tile_y, splats, features, group, entries,

@@ -17,6 +17,7 @@ from gslrm.render.cpu_projection import CONIC_XX, CONIC_XY, CONIC_YY, HALF_HEIGH
 BLOCK = 4
 BLOCKS = 8
 TILE = BLOCK * BLOCKS
+ALPHA_FLOOR = 1e-10  # denominator of the expected depth where nothing was hit
 CHANNELS = 4  # feature channels blended in one pass
 NEVER = 1e9  # the stop position of a pixel that no splat stopped; above every list length
 MAX_LIST = 2**24  # list positions are held as float32
@@ -50,6 +51,13 @@ def aligned_empty(size, like):
     padded = np.empty(size + line, like.dtype)
     start = (-(padded.ctypes.data // padded.itemsize)) % line
     return padded[start : start + size]
+
+
+@helper
+def pixel_offset(row, column, block_state):
+    """Where the state of a tile's pixel begins, for blocks of `block_state` floats; all unsigned."""
+    block = ((row >> LANE_SHIFT) << BLOCK_SHIFT) + (column >> LANE_SHIFT)
+    return block * block_state + ((row & LANE_MASK) << LANE_SHIFT) + (column & LANE_MASK)
 
 
 @helper

@@ -33,11 +33,16 @@ class Settings:
     min_compensation: float
     with_colors: bool
     with_depth: bool
+    depth_over_alpha: bool
 
     @property
     def tiles(self) -> tuple[float, int, int]:
         """Reciprocal of the tile size, tiles in x, tiles in y."""
         return 1.0 / TILE, -(-self.width // TILE), -(-self.height // TILE)
+
+    def expected_channel(self, channels: int) -> int:
+        """The channel of `channels` that holds the expected depth; -1 for none."""
+        return channels - 1 if self.depth_over_alpha else -1
 
     @property
     def projection(self) -> tuple[float, float, float, float, float, bool, float]:
@@ -118,7 +123,8 @@ def render(scene: Scene, settings: Settings) -> tuple[np.ndarray, np.ndarray, np
     state = Splats(splats, features, tile_counts, *lists, pixel_states)
     run_workers(
         blend, _schedule(state, 0, shape[0]), splats, features, (state.tile_starts, state.entries), settings.tiles,
-        dtype.type(settings.max_alpha), scene.backgrounds, images, alphas, pixel_states,
+        dtype.type(settings.max_alpha), settings.expected_channel(channels), scene.backgrounds, images, alphas,
+        pixel_states,
     )  # fmt: skip
     return images, alphas, radii, depths, state
 
@@ -171,8 +177,9 @@ def _camera_ranges(camera_starts: np.ndarray, rows: int) -> Iterator[tuple[int, 
 
 
 def differentiate(
-    scene: Scene, state: Splats, settings: Settings, v_images: np.ndarray, v_alphas: np.ndarray, *, with_cameras: bool
-) -> Gradients:
+    scene: Scene, state: Splats, settings: Settings, images: np.ndarray, v_images: np.ndarray, v_alphas: np.ndarray,
+    *, with_cameras: bool,
+) -> Gradients:  # fmt: skip
     """Gradients of all inputs but the backgrounds; those of the cameras are 0 unless asked for."""
     cameras, count = state.tile_counts.shape
     dtype = scene.means.dtype
@@ -188,8 +195,8 @@ def differentiate(
         v_splats = buffer[: state.camera_starts[last] - first_row]
         run_workers(
             unblend, _schedule(state, first, last), state.splats, state.features, (state.tile_starts, state.entries),
-            first_row, settings.tiles, dtype.type(settings.max_alpha), scene.backgrounds, state.pixel_states, v_images,
-            v_alphas, v_splats,
+            first_row, settings.tiles, dtype.type(settings.max_alpha), settings.expected_channel(images.shape[3]),
+            images, scene.backgrounds, state.pixel_states, v_images, v_alphas, v_splats,
         )  # fmt: skip
         run_workers(
             unproject, (first, last), gaussians, scene.cameras, settings.projection, settings.with_depth,

@@ -127,8 +127,17 @@ def tile_rectangle(splats, c, g, inverse_tile, tiles_x, tiles_y):
 
 
 @helper
-def _project_one(cameras, c, g, mean, covariance, opacity, settings, splats, depths, radii):
-    """Write the splat of one Gaussian in one camera; return False where it is culled."""
+def _extent(opacity):
+    """Standard deviations beyond which a splat is invisible."""
+    return min(EXTENT_MAX, math.sqrt(2.0 * max(0.0, math.log(255.0 * opacity))))
+
+
+@helper
+def _project_one(cameras, c, g, mean, covariance, opacity, extent, settings, splats, depths, radii):
+    """Write the splat of one Gaussian in one camera; return False where it is culled.
+
+    `extent` belongs to `opacity`; both change from camera to camera in antialiased mode only.
+    """
     width, height, near, far, eps2d, antialiased, min_compensation = settings
     x, y, z = to_camera(cameras, c, mean[0], mean[1], mean[2])
     if z < near or z > far or z <= 0.0:
@@ -148,10 +157,9 @@ def _project_one(cameras, c, g, mean, covariance, opacity, settings, splats, dep
     if antialiased:
         ratio = (sharp_xx * sharp_yy - xy * xy) / determinant
         opacity *= math.sqrt(max(min_compensation * min_compensation, ratio))
-    if opacity < ALPHA_MIN:
-        return False
-
-    extent = min(EXTENT_MAX, math.sqrt(2.0 * max(0.0, math.log(255.0 * opacity))))
+        if opacity < ALPHA_MIN:
+            return False
+        extent = _extent(opacity)
     half_width, half_height = extent * math.sqrt(xx), extent * math.sqrt(yy)
     radius_x, radius_y = min(math.ceil(half_width), RADIUS_LIMIT), min(math.ceil(half_height), RADIUS_LIMIT)
     u, v = x * j00 + center_x, y * j11 + center_y
@@ -210,8 +218,11 @@ def _project_chunk(first, last, inputs, cameras, settings, with_depth, tiles, ou
         rotation = rotation_of(w, x, y, z)
         covariance = covariance_of(rotation, float(scales[g, 0]), float(scales[g, 1]), float(scales[g, 2]))
         mean = (float(means[g, 0]), float(means[g, 1]), float(means[g, 2]))
+        extent = _extent(opacity)
         for c in range(cameras.shape[0]):
-            if present and _project_one(cameras, c, g, mean, covariance, opacity, settings, splats, depths, radii):
+            if present and _project_one(
+                cameras, c, g, mean, covariance, opacity, extent, settings, splats, depths, radii
+            ):
                 x0, x1, y0, y1 = tile_rectangle(splats, c, g, inverse_tile, tiles_x, tiles_y)
                 tile_counts[c, g] = max(x1 - x0 + 1, 0) * max(y1 - y0 + 1, 0)
                 _write_features(c, g, colors, depths, with_depth, features)

@@ -3,10 +3,12 @@
 import numpy as np
 
 from gslrm.render.cpu_compile import helper, kernel
+from gslrm.render.cpu_lanes import prefetch
 from gslrm.render.cpu_projection import tile_rectangle
 
 RADIX_BITS = 11  # a 2,048-entry histogram stays in the first-level cache
 RADIX = 1 << RADIX_BITS
+PREFETCH = 16  # splats
 
 
 @helper
@@ -81,7 +83,11 @@ def _list_camera(c, splats, depths, tile_counts, tiles, base, tile_starts, entri
     for tile in range(tiles_x * tiles_y):
         tile_starts[tile_base + tile] = position
         position, cursors[tile] = position + cursors[tile], position
-    for g in _depth_order(c, depths, tile_counts):
+    order = _depth_order(c, depths, tile_counts)
+    for i in range(order.size):
+        ahead = c * splats.shape[1] + order[min(i + PREFETCH, order.size - 1)]
+        prefetch(splats, ahead * splats.shape[2])
+        g = order[i]
         x0, x1, y0, y1 = tile_rectangle(splats, c, g, inverse_tile, tiles_x, tiles_y)
         pair = base + pair_starts[c, g]
         for tile_y in range(y0, y1 + 1):

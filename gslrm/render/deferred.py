@@ -38,13 +38,17 @@ class _RenderDeferred(torch.autograd.Function):
         needed = ctx.needs_input_grad[2:]
         leaves = [t.detach().requires_grad_(need) for t, need in zip(ctx.saved_tensors, needed, strict=True)]
         per_view = [_split(gradient, ctx.lengths) for gradient in gradients]
-        for view, of_outputs in enumerate(zip(*per_view, strict=True)):
-            with torch.enable_grad():
-                outputs = ctx.render_view(view, *leaves)
-            pairs = [(o, g) for o, g in zip(outputs, of_outputs, strict=True) if g is not None and o.requires_grad]
-            if pairs:
-                torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
+        # Someone may call backward inside autocast, which would reach the operations below.
+        with torch.enable_grad(), torch.autocast(leaves[0].device.type, enabled=False):
+            for view, of_outputs in enumerate(zip(*per_view, strict=True)):
+                _backward(ctx.render_view(view, *leaves), of_outputs)
         return None, None, *(leaf.grad for leaf in leaves)
+
+
+def _backward(outputs: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
+    pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
+    if pairs:
+        torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
 
 
 def _split(gradient: Tensor | None, lengths: list[int]) -> list[Tensor | None]:
