@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
@@ -29,8 +30,9 @@ class RunLog:
         self._wandb = _start_wandb(run_dir, config.training.logging, config.model_dump(mode="json"), wandb_id)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, flushed, and the same in wandb."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        """One line of metrics.jsonl, flushed, and the same in wandb; what is not finite is null, as JSON has no NaN."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
         self._file.flush()
         if self._wandb is not None:
             self._wandb.log(dict(values), step=step)

@@ -54,10 +54,12 @@ class GuardedUpdate:
     def __call__(self, *, losses_finite: bool) -> UpdateReport:
         """Take the update, unless a loss or the gradient norm is not finite or the norm is far beyond the clip.
 
-        Gradients are cleared and the scaler is updated in every case.
+        Gradients are cleared, and the scaler is updated whenever there were any.
         """
-        self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:  # every accumulated loss was not finite; a scaler cannot be updated without gradients
+            return UpdateReport(taken=False, gradient_norm=math.nan)
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         clip = self.config.grad_clip_norm
         taken = losses_finite and bool(norm.isfinite())

@@ -32,8 +32,9 @@ def test_a_log_is_written_closed_and_continued(tmp_path, mode):
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 0.5}\n{"step": 2, "train/lo')
     run = RunLog(tmp_path, config("disabled"), done=2, wandb_id="abcd1234")
-    run.scalars(3, {"train/loss": 0.1})
+    run.scalars(3, {"train/loss": float("nan")})
     run.close()
+    assert (tmp_path / "metrics.jsonl").read_text().endswith('{"step": 3, "train/loss": null}\n')
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 3]
 

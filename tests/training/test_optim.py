@@ -66,6 +66,15 @@ def test_gradients_are_clipped_to_the_norm():
     torch.testing.assert_close((1 - weight).norm(), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("scale", [False, True])
+def test_an_update_without_any_gradient_is_skipped_and_the_next_one_taken(scale):
+    weight = torch.nn.Parameter(torch.ones(4))
+    update = GuardedUpdate(torch.optim.SGD([weight], lr=0.1), RuntimeConfig(), scale=scale, device="cpu")
+    assert not update(losses_finite=False).taken
+    update.backward(weight.sum())
+    assert update(losses_finite=True).taken
+
+
 def test_a_skipped_update_leaves_the_scaler_usable():
     weight = torch.nn.Parameter(torch.ones(4))
     optimizer = torch.optim.SGD([weight], lr=0.1)
