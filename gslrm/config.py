@@ -180,7 +180,7 @@ class DatasetConfig(Section):
     background_color: Background = "white"
     """Colour under the object, per sample; a number is a grey level. `random` and `three_choices` vary."""
     remove_alpha: bool = False
-    """Ignore an alpha channel: colours are then taken as they are and masks come from `masks/` or the colours."""
+    """Take no masks from alpha channels, which only composite the colours then; masks come from `masks/` or white."""
     normalize_distance_to: Weight = 0.0
     """Scale each sample's world about its origin so that the mean camera distance becomes this; 0 is off."""
 
