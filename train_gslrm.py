@@ -28,8 +28,8 @@ def main() -> int:
 
     config = load_config(arguments.config, arguments.overrides)
     run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
-    trainer = Trainer(config, run_dir, load=arguments.load)
-    resume(trainer, arguments.resume)
+    trainer = Trainer(config, run_dir)
+    resume(trainer, arguments.resume, load=arguments.load)
     record_environment(run_dir, config)
     trainer.run()
     cli.report(f"checkpoints: {trainer.checkpoints.directory}\nfigures: {run_dir / 'metrics.jsonl'}")

@@ -114,7 +114,7 @@ class ModelConfig(Section):
     """Half-range of depth about its reference, in world units; 1.8 in the published weights."""
     drop_background: bool = False
     """Leave patches without foreground out of the transformer and give pixels without foreground no opacity. Needs
-    masks; about four times faster on object-centred crops of a mouse."""
+    masks."""
     depth_anchor: Literal["ray", "hull"] = "ray"
     """Depth is measured from the ray's point nearest the origin, or from its first hit with the visual hull of the
     input masks, which is right before anything is learned."""
@@ -123,7 +123,7 @@ class ModelConfig(Section):
     hull_samples: Annotated[int, Field(ge=2)] = 80
     """Points per ray on that length."""
     init_std: Positive | None = 0.02
-    """Standard deviation of the initial weights; none means 1 / sqrt(width), which learns faster from scratch."""
+    """Standard deviation of the initial weights; none means 1 / sqrt(width)."""
 
     @model_validator(mode="after")
     def _embedding(self) -> "ModelConfig":
@@ -151,7 +151,7 @@ class RuntimeConfig(Section):
     amp_dtype: Literal["bf16", "fp16", "fp32", "auto"] = "auto"
     """Auto asks the device: bf16 where it is native, else fp32."""
     torch_compile: bool = False
-    """Compile the network. Measured on CPUs: no gain for 12 to 44 s of compilation."""
+    """Compile the network with torch.compile, whose first passes take long."""
     grad_accum_steps: Count = 1
     """Passes per update."""
     grad_clip_norm: Weight = 1.0

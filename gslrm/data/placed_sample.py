@@ -127,7 +127,7 @@ def _place_views(
 
 def _resample(premultiplied: np.ndarray, source: Cameras, target: Cameras) -> np.ndarray:
     same_size = (source.height, source.width) == (target.height, target.width)
-    same_rays = torch.equal(source.focal, target.focal) and torch.equal(
-        source.world_from_camera, target.world_from_camera
+    same_rays = all(
+        torch.equal(getattr(source, name), getattr(target, name)) for name in ("world_from_camera", "focal", "center")
     )
     return premultiplied if same_size and same_rays else warp(premultiplied, source, target)

@@ -79,6 +79,11 @@ class Losses(nn.Module):
         self.terms = {name: term for name, term in terms.items() if term.weight}
         if not self.terms:
             raise UserError("training.losses: every weight is 0, so nothing can be learned; set l2_loss_weight: 1.0")
+        self.starts = {term.start for term in self.terms.values()}
+        if 0 not in self.starts:
+            raise UserError(
+                "training.losses: no term counts from the first pass; set l2_loss_weight or l2_warmup_steps: 0"
+            )
 
     def forward(
         self, rendering: Rendering, target: Views, background: Float[Tensor, "b 3"], *, step: int
@@ -107,7 +112,7 @@ def compare(rendering: Rendering, target: Views, background: Float[Tensor, "b 3"
 
 
 def require_alive(report: LossReport) -> None:
-    """Refuse to start a run in which an enabled term is dead.
+    """Refuse to go on from a pass in which a term begins and one is dead.
 
     Raises:
         UserError: a term is not finite, or exactly 0 although nothing has been learned yet.
@@ -115,10 +120,10 @@ def require_alive(report: LossReport) -> None:
     for name, term in report.terms.items():
         value = term.item()
         if not math.isfinite(value):
-            raise UserError(f"training.losses: {name} is {value} at the first pass; check cameras and images")
+            raise UserError(f"training.losses: {name} is {value} where it begins; check cameras and images")
         if value == 0:
             raise UserError(
-                f"training.losses: {name} is exactly 0 at the first pass; its inputs (masks?) are missing, or set its "
+                f"training.losses: {name} is exactly 0 where it begins; its inputs (masks?) are missing, or set its "
                 "weight to 0"
             )
 

@@ -35,8 +35,17 @@ class CheckpointFolder:
         A kill at any moment leaves the previous checkpoint and its link untouched.
 
         Raises:
-            OSError: the disk is full or not writable; earlier checkpoints are as they were.
+            UserError: the disk is full or not writable; earlier checkpoints are as they were.
         """
+        try:
+            return self._save(state, step)
+        except OSError as error:
+            raise UserError(
+                f"{self.directory}: cannot write the checkpoint of pass {step} ({error.strerror or error}); earlier "
+                "ones are intact: free some space and give the same command again"
+            ) from error
+
+    def _save(self, state: dict[str, Any], step: int) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
         for stale in self.directory.glob(".*.tmp"):
             stale.unlink()

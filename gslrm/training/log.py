@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gslrm.config import Config, LoggingConfig
-from gslrm.export import write_picture
+from gslrm.export import replacing, write_picture
 
 METRICS_FILE = "metrics.jsonl"
 logger = logging.getLogger(__name__)
@@ -108,6 +108,5 @@ def _drop_lines_after(path: Path, done: int) -> None:
             continue
         if entry["step"] <= done:
             kept.append(line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -28,7 +28,7 @@ from gslrm.visualize import overview
 TURNTABLE_FIELD_OF_VIEW = 35.0  # degrees; the crop's own is about 25, so a turning tail stays inside
 TURNTABLE_MARGIN = 1.15
 SURFACE = 0.5  # coverage from which a pixel has a depth
-OVERVIEW_VIEWS = 6
+FACELIFT_FOOTPRINT = 2.518  # world units across a picture of the published rigs: 50 degrees at distance 2.7
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write_outputs(
 def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Iterator[np.ndarray]:
     """Frames of one turn about the object, in equal angular steps with z up."""
     options, mouse = reconstructor.config.inference, reconstructor.config.mouse
-    footprint = mouse.crop_footprint if mouse.normalize_cameras else 2 * np.tan(np.radians(25)) * 2.7
+    footprint = mouse.crop_footprint if mouse.normalize_cameras else FACELIFT_FOOTPRINT
     radius = TURNTABLE_MARGIN * footprint / 2 / np.tan(np.radians(TURNTABLE_FIELD_OF_VIEW / 2))
     cameras = Cameras.orbit(
         options.turntable_frames,

@@ -39,7 +39,7 @@ class Position:
 class Trainer:
     """One run: model, data, optimiser and their place on disk."""
 
-    def __init__(self, config: Config, run_dir: Path, *, load: Path | None = None) -> None:
+    def __init__(self, config: Config, run_dir: Path) -> None:
         """Build everything; nothing is written yet.
 
         Raises:
@@ -54,8 +54,6 @@ class Trainer:
         self.validation = Validation(config)
         self.runtime = self.reconstructor.runtime
         self.losses = Losses(config.training.losses, config.training.schedule).to(self.runtime.device)
-        if load is not None:
-            load_published(self.model, load)
         self.model.recompute_every(config.training.runtime.grad_checkpoint_every)
         if config.training.runtime.torch_compile:
             self.model.compile()
@@ -112,7 +110,7 @@ class Trainer:
         """Forward and backward of one batch, and an update when enough passes are accumulated."""
         accumulate = self.config.training.runtime.grad_accum_steps
         report, rendering = self.step(batch.to(self.runtime.device))
-        if self.position.passes == 0:
+        if self.position.passes in self.losses.starts:
             require_alive(report)
         finite = bool(report.total.isfinite())
         if finite:
@@ -233,6 +231,13 @@ class Trainer:
         self.schedule_start = content["schedule_start"]
         self.wandb_id = content["wandb_id"]
         restore_random_state(content["random_state"])
+
+    def restore_foreign(self, content: dict[str, Any]) -> None:
+        """Go on from another run's checkpoint, where `reset_lr` and `reset_weight_decay` take effect.
+
+        Not so from the run's own: its schedule would begin anew at every interruption.
+        """
+        self.restore(content)
         optimizer = self.config.training.optimizer
         if optimizer.reset_lr:
             self.schedule_start = self.position.updates
@@ -240,27 +245,33 @@ class Trainer:
             self.optimizer.param_groups[0]["weight_decay"] = optimizer.weight_decay
 
 
-def resume(trainer: Trainer, choice: str) -> None:
-    """Bring a trainer to where `--resume` says: `auto`, `none` or a checkpoint's path.
+def resume(trainer: Trainer, choice: str, *, load: Path | None = None) -> None:
+    """Bring a trainer to where `--resume` says (`auto`, `none` or a checkpoint's path), or to the weights of `--load`.
 
     Raises:
-        UserError: the run has checkpoints although none are wanted, or nothing usable is at the path.
+        UserError: the run has checkpoints of its own although something else is wanted, or nothing usable is at a path.
     """
-    options = trainer.config.training.checkpointing
-    if choice not in ("auto", "none"):
-        trainer.restore(load_checkpoint(Path(choice)))
-        return
-    own = trainer.checkpoints.steps()
-    if choice == "none" and own:
-        raise UserError(f"{trainer.checkpoints.directory} holds checkpoints; choose another --run-dir or --resume auto")
-    if own and not options.force_resume_ckpt:
+    options, own = trainer.config.training.checkpointing, trainer.checkpoints.steps()
+    if own and (load is not None or choice == "none"):
+        wanted = "--resume none" if load is None else f"--load {load}"
+        raise UserError(
+            f"{trainer.checkpoints.directory} holds checkpoints of this run, which {wanted} would ignore; choose "
+            "another --run-dir, or leave the option away to go on from them"
+        )
+    if load is not None:
+        if choice not in ("auto", "none"):
+            raise UserError(f"--load {load} and --resume {choice} exclude each other; give one")
+        load_published(trainer.model, load)
+    elif choice not in ("auto", "none"):
+        trainer.restore_foreign(load_checkpoint(Path(choice)))
+    elif own and not options.force_resume_ckpt:
         path, content = trainer.checkpoints.load_newest() or (None, {})
         logger.info("resuming from %s", path)
         trainer.restore(content)
     elif options.resume_ckpt and options.reset_training_state:
         load_published(trainer.model, options.resume_ckpt)
     elif options.resume_ckpt:
-        trainer.restore(load_checkpoint(Path(options.resume_ckpt)))
+        trainer.restore_foreign(load_checkpoint(Path(options.resume_ckpt)))
 
 
 def passes_of_run(config: Config, *, samples: int) -> int:

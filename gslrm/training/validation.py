@@ -9,7 +9,7 @@ from gslrm.config import Config
 from gslrm.config_io import parse_view_list
 from gslrm.data.lists import find_samples, require_images
 from gslrm.data.sample import Sample, read_sample
-from gslrm.reconstruct import Reconstructor, choose_inputs
+from gslrm.reconstruct import Reconstruction, Reconstructor, choose_inputs
 from gslrm.training.evaluate import Scores, ViewScore, choose_targets, picture, scalars, score_sample, spread, summarise
 
 
@@ -57,7 +57,12 @@ class Validation:
             UserError: an image is damaged.
         """
         scores: list[ViewScore] = []
-        for case in reversed(self.cases):
-            reconstruction = reconstructor.reconstruct(reconstructor.place(case.sample, case.inputs))
-            scores += score_sample(reconstructor, reconstruction, case.targets)
-        return ValidationReport(scalars(summarise(scores)), picture(reconstructor, reconstruction, case.targets))
+        for case in self.cases:
+            scores += score_sample(reconstructor, self._reconstruct(reconstructor, case), case.targets)
+        first = self.cases[0]
+        drawn = picture(reconstructor, self._reconstruct(reconstructor, first), first.targets)
+        return ValidationReport(scalars(summarise(scores)), drawn)
+
+    @staticmethod
+    def _reconstruct(reconstructor: Reconstructor, case: _Case) -> Reconstruction:
+        return reconstructor.reconstruct(reconstructor.place(case.sample, case.inputs))

@@ -125,3 +125,13 @@ def test_without_any_term_or_without_vgg_weights_the_cure_is_named():
         Losses(LossesConfig(l2_loss_weight=0), ScheduleConfig())
     with pytest.raises(UserError, match="perceptual_weights"):
         Losses(LossesConfig(perceptual_loss_weight=0.5), ScheduleConfig())
+
+
+def test_a_run_in_which_nothing_counts_at_first_is_refused(monkeypatch):
+    monkeypatch.setattr(utils_losses, "LpipsDistance", torch.nn.Identity)  # stands in for weights that CI lacks
+    with pytest.raises(UserError, match="no term counts from the first pass"):
+        Losses(LossesConfig(l2_loss_weight=0, lpips_loss_weight=1.0), ScheduleConfig(l2_warmup_steps=5))
+    losses = Losses(LossesConfig(lpips_loss_weight=1.0), ScheduleConfig(l2_warmup_steps=5))
+    assert losses.starts == {0, 5}
+    rendering, target = rendering_and_target()
+    assert set(losses(rendering, target, torch.ones(1, 3), step=4).terms) == {"l2_loss"}

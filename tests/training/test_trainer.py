@@ -205,8 +205,46 @@ def test_a_run_killed_again_and_again_ends_as_the_uninterrupted_run(samples, tmp
 def test_resume_none_in_a_used_folder_is_refused(samples, tmp_path):
     config = configure(samples)
     run(config, tmp_path)
-    with pytest.raises(UserError, match="choose another --run-dir or --resume auto"):
+    with pytest.raises(UserError, match="--resume none would ignore; choose another --run-dir"):
         resume(Trainer(config, tmp_path), "none")
+
+
+def test_load_takes_weights_only_and_never_loses_to_checkpoints_that_lie_about(samples, tmp_path):
+    first = run(configure(samples), tmp_path / "first")
+    newest = tmp_path / "first/checkpoints/latest"
+    second = Trainer(configure(samples), tmp_path / "second")
+    resume(second, "auto", load=newest)
+    assert second.position.passes == 0
+    assert not second.optimizer.state
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(UserError, match="--load .* would ignore"):
+        resume(Trainer(configure(samples), tmp_path / "first"), "auto", load=newest)
+    with pytest.raises(UserError, match="exclude each other"):
+        resume(Trainer(configure(samples), tmp_path / "third"), str(newest), load=newest)
+
+
+def test_reset_lr_begins_a_new_schedule_on_another_runs_checkpoint_but_not_on_its_own(samples, tmp_path):
+    run(configure(samples), tmp_path / "first")
+    checkpoint = str(tmp_path / "first/checkpoints/ckpt_0000000000000004.pt")
+    config = configure(samples, optimizer={"reset_lr": True})
+    foreign, own = Trainer(config, tmp_path / "second"), Trainer(config, tmp_path / "first")
+    resume(foreign, checkpoint)
+    resume(own, "auto")
+    assert (foreign.schedule_start, own.schedule_start) == (2, 0)
+
+
+def test_a_full_disk_ends_the_save_with_a_sentence(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path, keep_last=2)
+    folder.save({"a": torch.ones(3)}, step=1)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gslrm.training.checkpoint.os.fsync", full)
+    with pytest.raises(UserError, match=r"pass 2 .No space left on device.; earlier ones are intact"):
+        folder.save({"a": torch.ones(3)}, step=2)
+    assert [path.name for path in folder.steps()] == ["ckpt_0000000000000001.pt"]
 
 
 def test_resuming_another_architecture_is_refused(samples, tmp_path):
