@@ -20,7 +20,7 @@ from gslrm.data.mouse_dataset import MouseViewDataset, assert_camera_order
 from gslrm.data.normalize import place_object
 from gslrm.data.placed_sample import place_sample
 from gslrm.data.sample import CAMERA_FILE, read_sample
-from gslrm.data.sampler import SampleKey
+from gslrm.data.sampler import SampleKey, StreamSampler
 from gslrm.errors import UserError
 
 BALL = (70.0, 40.0, 20.0)
@@ -267,6 +267,11 @@ class TestDatasets:
             assert near[0]
             assert not near[2:5].any()  # 120, 180 and 120 degrees away
 
+    def test_a_view_overlaps_when_it_is_near_any_input(self, tmp_path):
+        directory = write_ball_sample(tmp_path / "s", ring(8))
+        near = overlapping(read_sample(directory), np.array([0, 4]), np.arange(8))
+        assert near.tolist() == [True, True, False, True, True, True, False, True]  # 2 and 6 are 90 degrees from both
+
     def test_too_few_overlapping_views_is_an_error_not_a_loop(self, sample_dir):
         dataset = dataset_of(sample_dir, RandomViewDataset, num_input_views=1, maximize_view_overlap=True)
         with pytest.raises(UserError, match="within 60 degrees"):
@@ -330,6 +335,12 @@ class TestLoader:
         assert streams[0] == streams[1]
         assert streams[0][3:] == streams[2]
         assert {name for names, _ in streams[0][:2] for name in names} == {f"sample_{n:03d}" for n in range(3)}
+
+    def test_every_epoch_is_another_permutation_of_all_samples(self):
+        keys = [key for batch in StreamSampler(6, batch_size=4, seed=1, start=0, stop=6) for key in batch]
+        epochs = [[key.position for key in keys if key.epoch == epoch] for epoch in range(4)]
+        assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+        assert len({tuple(epoch) for epoch in epochs}) > 1
 
     def test_a_list_shorter_than_a_batch_is_repeated(self, sample_dir):
         config = self.config(sample_dir, 0, batch=3)

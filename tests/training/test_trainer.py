@@ -95,6 +95,21 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples,
     assert timeless(tmp_path / "whole") == timeless(tmp_path / "parts")
 
 
+def test_accumulated_passes_are_one_pass_of_a_larger_batch(samples, tmp_path):
+    norms = []
+    for accumulate, batch in ((2, 1), (1, 2)):
+        passes = {"max_fwdbwd_passes": accumulate, "warmup": 0}
+        config = configure(
+            samples,
+            runtime={"grad_accum_steps": accumulate},
+            dataloader={"batch_size_per_gpu": batch},
+            schedule=passes,
+        )
+        run(config, tmp_path / str(batch))
+        norms.append(lines(tmp_path / str(batch))[-1]["train/grad_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
 def test_a_small_run_learns(samples, tmp_path):
     folder = tmp_path / "run"
     run(configure(samples, schedule={"max_fwdbwd_passes": 120, "warmup": 10}), folder)
