@@ -15,7 +15,7 @@ from gslrm import cli
 def main() -> int:
     """Parse, build, train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file; see gslrm/config.py for every key")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file; see gslrm/config for every key")
     cli.add_overrides(parser)
     parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config name>)")
     parser.add_argument("--resume", default="auto", metavar="auto|none|PATH", help="where to go on from")

@@ -1,0 +1,78 @@
+"""The schema: every knob, its meaning, unit, range and default.
+
+Section and key names follow the YAML of FaceLift's GS-LRM. Defaults live only here. A key that is not in the schema
+is an error, and so is a published key with a value that nothing implements.
+"""
+
+from typing import Annotated
+
+from pydantic import model_validator
+
+from gslrm.config.data import DataloaderConfig, DatasetConfig, MouseConfig
+from gslrm.config.losses import LossesConfig
+from gslrm.config.model import (
+    GaussiansConfig,
+    ImageTokenizerConfig,
+    ModelConfig,
+    TransformerConfig,
+    UpsamplerConfig,
+)
+from gslrm.config.output import VIEW_LIST, EvaluationConfig, InferenceConfig, RenderConfig, ValidationConfig
+from gslrm.config.section import Background, Section, only
+from gslrm.config.training import (
+    CheckpointingConfig,
+    LoggingConfig,
+    OptimizerConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    WandbConfig,
+)
+
+__all__ = [
+    "VIEW_LIST",
+    "Background",
+    "CheckpointingConfig",
+    "Config",
+    "DataloaderConfig",
+    "DatasetConfig",
+    "EvaluationConfig",
+    "GaussiansConfig",
+    "ImageTokenizerConfig",
+    "InferenceConfig",
+    "LoggingConfig",
+    "LossesConfig",
+    "ModelConfig",
+    "MouseConfig",
+    "OptimizerConfig",
+    "RenderConfig",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "Section",
+    "TrainingConfig",
+    "TransformerConfig",
+    "UpsamplerConfig",
+    "ValidationConfig",
+    "WandbConfig",
+]
+
+
+class Config(Section):
+    """Everything one run needs."""
+
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+    inference: InferenceConfig = InferenceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    render: RenderConfig = RenderConfig()
+    mouse: MouseConfig = MouseConfig()
+    debug: Annotated[bool, only(False, "the original never read it")] = False
+    profile: Annotated[bool, only(False, "the original never read it")] = False
+
+    @model_validator(mode="after")
+    def _mouse_views(self) -> "Config":
+        masked = self.training.losses
+        if masked.masked_ssim_loss and not masked.ssim_loss_weight:
+            raise ValueError("training.losses.masked_ssim_loss needs training.losses.ssim_loss_weight > 0")
+        return self

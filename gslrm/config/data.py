@@ -1,0 +1,68 @@
+"""Samples, views, loading processes, and the options for mice."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gslrm.config.section import Background, Count, Positive, Section, Weight, Whole
+
+
+class DatasetConfig(Section):
+    dataset_path: str | None = None
+    """A sample, a directory of samples or a list file; relative paths start at the working directory."""
+    num_views: Count = 8
+    """Views taken of each sample."""
+    num_input_views: Count = 4
+    """The first of them are the network's input."""
+    num_target_views: Count | None = None
+    """Views rendered and compared per pass, drawn anew each time; none takes all candidates."""
+    target_has_input: bool = True
+    """Input views are also targets."""
+    maximize_view_overlap: bool = False
+    """RandomViewDataset: draw the extra views within 60 degrees of an input view, seen from the rig's focus."""
+    background_color: Background = "white"
+    """Colour under the object, per sample; a number is a grey level. `random` and `three_choices` vary."""
+    remove_alpha: bool = False
+    """Take no masks from alpha channels, which only composite the colours then; masks come from `masks/` or white."""
+    normalize_distance_to: Weight = 0.0
+    """Scale each sample's world about its origin so that the mean camera distance becomes this; 0 is off."""
+
+    @model_validator(mode="after")
+    def _counts(self) -> "DatasetConfig":
+        if self.num_input_views > self.num_views:
+            raise ValueError(f"num_input_views {self.num_input_views} exceeds num_views {self.num_views}")
+        candidates = self.num_views - (0 if self.target_has_input else self.num_input_views)
+        if candidates < (self.num_target_views or 1):
+            raise ValueError(f"only {candidates} views can be targets; raise num_views or set target_has_input: true")
+        return self
+
+
+class DataloaderConfig(Section):
+    batch_size_per_gpu: Count = 1
+    """Samples per pass and process."""
+    num_workers: Whole = 4
+    """Loading processes; 0 loads in the main process."""
+    num_threads: Count = 1
+    """Threads of each loading process."""
+    prefetch_factor: Count = 2
+    """Batches prepared ahead by each loading process."""
+
+
+class MouseConfig(Section):
+    use_mouse_dataset: bool = False
+    """MouseViewDataset (views always in camera-file order) instead of RandomViewDataset."""
+    normalize_cameras: bool = False
+    """Bring each sample to object-centred, ray-exact crops in a world scaled by one similarity."""
+    target_camera_distance: Positive = 2.7
+    """Mean distance of the input cameras to the object after normalisation, unless `object_size` is set."""
+    object_size: Positive | None = None
+    """Scale by the object instead: the diameter of the sphere around the object, in world units."""
+    crop_footprint: Positive = 2.518
+    """World units seen across a crop at the object's centre; 2.518 is FaceLift's 50 degrees at distance 2.7."""
+    normalize_to_z_up: bool = False
+    """Turn the world so that +z is up, estimated from the cameras' horizontal axes."""
+    auto_generate_mask: bool = False
+    """Where a sample has no alpha and no `masks/`, take pixels whose channels all exceed `mask_threshold` as white
+    background."""
+    mask_threshold: Annotated[int, Field(ge=0, le=255)] = 250
+    """Of 255."""

@@ -1,0 +1,71 @@
+"""What is done with a model: validation, inference, rendering."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gslrm.config.section import Count, Positive, Section, Weight, only
+
+VIEW_LIST = re.compile(r"all|none|\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+class ValidationConfig(Section):
+    enabled: bool = False
+    dataset_path: str | None = None
+    """Samples to validate on; as `training.dataset.dataset_path`."""
+    val_every: Count = 1000
+    """Passes between validations; one more runs at the end."""
+    max_samples: Count = 8
+    """Validate on this many samples, evenly spread over the list."""
+    heldout_views: str | None = None
+    """Views that are never input, as `6-11` or `0,2,4`; none means all that are not input. Scored under val_heldout."""
+    output_dir: str | None = None
+    """Where pictures go; none means `pictures` in the run folder."""
+
+    @field_validator("heldout_views")
+    @classmethod
+    def _view_list(cls, text: str | None) -> str | None:
+        if text is not None and not VIEW_LIST.fullmatch(text):
+            raise ValueError(f"{text!r} is no list of views; write 6-11, or 0,2,4, or all")
+        return text
+
+    @model_validator(mode="after")
+    def _path(self) -> "ValidationConfig":
+        if self.enabled and self.dataset_path is None:
+            raise ValueError("validation.enabled needs validation.dataset_path")
+        return self
+
+
+class InferenceConfig(Section):
+    enabled: Annotated[bool, only(False, "inference is a command of its own: python inference.py")] = False
+    output_dir: str | None = None
+    """Default of `inference.py --output`."""
+    turntable_frames: Count = 150
+    turntable_size: Count = 512
+    turntable_elevation: Annotated[float, Field(gt=-90, lt=90)] = 20.0
+    """Degrees above the horizon."""
+    min_opacity: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Gaussians below are left out of the PLY; they change no pixel by more than one grey level."""
+
+
+class EvaluationConfig(Section):
+    enabled: Annotated[bool, only(False, "evaluation is a command of its own: python scripts/evaluate.py")] = False
+
+
+class RenderConfig(Section):
+    backend: Literal["auto", "cpu", "gsplat"] = "auto"
+    """Auto takes gsplat when CUDA and gsplat are there, else the CPU rasterizer."""
+    near_plane: Positive = 0.01
+    """Gaussians nearer than this are not drawn, in world units of the network."""
+    eps2d: Weight = 0.3
+    """Screen blur in square pixels added to every splat, at the network's own resolution."""
+    max_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Largest alpha of one splat: 0.999 in gsplat 1.5.3, 0.99 in gsplat 1.6 and the INRIA rasterizer."""
+    antialiased: bool = False
+    """Compensate opacity for the screen blur."""
+    min_compensation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Smallest factor of that compensation: 0 in gsplat 1.5.3, 0.005 in gsplat 1.6."""
+    deferred_backward: bool = False
+    """Keep nothing for gradients and render each view again in the backward pass: memory of one view instead of all,
+    for one more forward rendering. For large pictures on small cards."""
