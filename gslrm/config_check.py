@@ -77,7 +77,12 @@ def notices(config: Config) -> list[str]:
         "model.clip_xyz is on: pixel Gaussians are clamped to [-1, 1]^3. The published FaceLift weights never ran "
         "with it, although their YAML says true; set it to false to use them as the original does."
     )
-    return [clipping] if config.model.clip_xyz else []
+    ablation = (
+        "mouse.camera_distance is each_ablation: every camera is moved to mouse.target_camera_distance by itself, "
+        "which breaks multi-view geometry by many pixels. It is wrong on purpose, to measure the damage; use mean."
+    )
+    told = {clipping: config.model.clip_xyz, ablation: config.mouse.camera_distance == "each_ablation"}
+    return [notice for notice, applies in told.items() if applies]
 
 
 @functools.cache

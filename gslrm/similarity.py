@@ -12,6 +12,8 @@ from torch import Tensor
 
 from gslrm.tensor_struct import TensorStruct
 
+MATRIX_TOLERANCE = 1e-4  # files carry 6 or more digits; anything above this is not a rounded similarity
+
 
 @dataclass(frozen=True)
 class Similarity(TensorStruct):
@@ -28,6 +30,27 @@ class Similarity(TensorStruct):
     def identity(dtype: torch.dtype = torch.float64) -> "Similarity":
         """The similarity that changes nothing."""
         return Similarity(torch.ones((), dtype=dtype), torch.eye(3, dtype=dtype), torch.zeros(3, dtype=dtype))
+
+    @staticmethod
+    def from_matrix(matrix: Float[Tensor, "4 4"]) -> "Similarity":
+        """The similarity of a 4x4 matrix with the scale inside; see `matrix`.
+
+        Raises:
+            ValueError: the matrix shears, stretches, mirrors, projects, or holds NaN.
+        """
+        if not matrix.isfinite().all():
+            raise ValueError("the matrix holds NaN or infinity")
+        determinant = torch.linalg.det(matrix[:3, :3])
+        if not determinant > 0:
+            raise ValueError(f"the 3x3 block mirrors or flattens the world (determinant {float(determinant):.3g})")
+        scale = determinant ** (1 / 3)
+        rotation = matrix[:3, :3] / scale
+        error = float((rotation @ rotation.mT - torch.eye(3, dtype=matrix.dtype)).abs().max())
+        if error > MATRIX_TOLERANCE:
+            raise ValueError(f"the 3x3 block is no scaled rotation (R R^T differs from the identity by {error:.3g})")
+        if (matrix[3] - matrix.new_tensor([0, 0, 0, 1])).abs().max() > MATRIX_TOLERANCE:
+            raise ValueError("the last row is not 0 0 0 1; is the matrix transposed?")
+        return Similarity(scale, rotation, matrix[:3, 3])
 
     @staticmethod
     def about(center: Float[Tensor, "3"], *, scale: Float[Tensor, ""], rotation: Float[Tensor, "3 3"]) -> "Similarity":

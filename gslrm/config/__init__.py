@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import model_validator
 
 from gslrm.config.data import DataloaderConfig, DatasetConfig, MouseConfig
-from gslrm.config.losses import LossesConfig
+from gslrm.config.losses import LossesConfig, LossTerm
 from gslrm.config.model import (
     GaussiansConfig,
     ImageTokenizerConfig,
@@ -41,6 +41,7 @@ __all__ = [
     "ImageTokenizerConfig",
     "InferenceConfig",
     "LoggingConfig",
+    "LossTerm",
     "LossesConfig",
     "ModelConfig",
     "MouseConfig",
@@ -75,4 +76,9 @@ class Config(Section):
         masked = self.training.losses
         if masked.masked_ssim_loss and not masked.ssim_loss_weight:
             raise ValueError("training.losses.masked_ssim_loss needs training.losses.ssim_loss_weight > 0")
+        if masked.pixelalign_loss_weight and self.model.hard_pixelalign:
+            raise ValueError(
+                "training.losses.pixelalign_loss_weight needs model.hard_pixelalign: false; with true every pixel's "
+                "Gaussian lies on its ray anyway"
+            )
         return self

@@ -1,8 +1,8 @@
 """Samples, views, loading processes, and the options for mice."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gslrm.config.section import Background, Count, Positive, Section, Weight, Whole
 
@@ -48,21 +48,57 @@ class DataloaderConfig(Section):
     """Batches prepared ahead by each loading process."""
 
 
+def _one_by_one(value: object) -> object:
+    if value == "each":
+        raise ValueError(
+            "refused: the cameras stand at different true distances, and moving each one separately destroys "
+            "multi-view geometry (15.6 pixels of 512 on the real rig about its world origin); use mean, or "
+            "each_ablation to measure the damage"
+        )
+    return value
+
+
+Point = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
 class MouseConfig(Section):
     use_mouse_dataset: bool = False
     """MouseViewDataset (views always in camera-file order) instead of RandomViewDataset."""
     normalize_cameras: bool = False
-    """Bring each sample to object-centred, ray-exact crops in a world scaled by one similarity."""
+    """Bring each sample to ray-exact crops in a world scaled by one similarity; the keys from here to `crop_margin`
+    say how, and do nothing without it."""
+    center: Literal["animal", "arena"] | Point = "animal"
+    """What becomes the world's origin and the middle of every crop: where the input masks meet, where the input
+    cameras' optical axes meet, or a point [x, y, z] of the sample's own world in its own unit."""
     target_camera_distance: Positive = 2.7
-    """Mean distance of the input cameras to the object after normalisation, unless `object_size` is set."""
+    """Mean distance of the input cameras to the centre after normalisation, unless `object_size` is set."""
+    camera_distance: Annotated[Literal["mean", "each_ablation"], BeforeValidator(_one_by_one)] = "mean"
+    """`mean`: all cameras are scaled together. `each_ablation` moves every camera to the target distance by itself,
+    with rotation and intrinsics kept: wrong on purpose, to measure what older scripts did."""
     object_size: Positive | None = None
     """Scale by the object instead: the diameter of the sphere around the object, in world units."""
-    crop_footprint: Positive = 2.518
-    """World units seen across a crop at the object's centre; 2.518 is FaceLift's 50 degrees at distance 2.7."""
     normalize_to_z_up: bool = False
     """Turn the world so that +z is up, estimated from the cameras' horizontal axes."""
+    crop: Literal["footprint", "pretrained", "fill"] = "footprint"
+    """What crops share. `footprint`: the same width of the world at the centre, so focal lengths differ as distances
+    do. `pretrained`: FaceLift's focal length, 548.99 for 512 pixels. `fill`: the largest focal length with which the
+    masks of all input views lie inside."""
+    crop_footprint: Positive = 2.518
+    """Of `crop: footprint`: world units across a crop at the centre; 2.518 is FaceLift's 50 degrees at distance 2.7."""
+    crop_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """Of `crop: fill`: share of a crop's side that stays free at each edge."""
     auto_generate_mask: bool = False
     """Where a sample has no alpha and no `masks/`, take pixels whose channels all exceed `mask_threshold` as white
     background."""
     mask_threshold: Annotated[int, Field(ge=0, le=255)] = 250
     """Of 255."""
+
+    @model_validator(mode="after")
+    def _scale(self) -> "MouseConfig":
+        if self.object_size is None:
+            return self
+        if self.crop == "pretrained":
+            raise ValueError("crop pretrained means cameras at target_camera_distance; set object_size: null")
+        if self.camera_distance == "each_ablation":
+            raise ValueError("camera_distance each_ablation uses target_camera_distance; set object_size: null")
+        return self

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gslrm.config.section import Count, Positive, Section, Weight, only
+from gslrm.config.section import Count, Positive, Section, Weight, Whole, only
 
 VIEW_LIST = re.compile(r"all|none|\d+(-\d+)?(,\d+(-\d+)?)*")
 
@@ -20,6 +20,14 @@ class ValidationConfig(Section):
     """Validate on this many samples, evenly spread over the list."""
     heldout_views: str | None = None
     """Views that are never input, as `6-11` or `0,2,4`; none means all that are not input. Scored under val_heldout."""
+    protocol: Literal["auto", "heldout", "leave_one_out"] = "auto"
+    """`heldout` scores views that are not input; `leave_one_out` reconstructs without each input camera in turn and
+    scores that one, at as many forward passes; `auto` does the latter for samples that have no view to spare."""
+    visual_hull: bool = True
+    """Score the coloured visual hull of the input masks beside the model, once per run: what learning has to beat."""
+    min_frame_gap: Whole = 100
+    """Warn when frames of one recording are nearer to training frames than this: one second of the usual 100 a second.
+    """
     output_dir: str | None = None
     """Where pictures go; none means `pictures` in the run folder."""
 
@@ -34,6 +42,8 @@ class ValidationConfig(Section):
     def _path(self) -> "ValidationConfig":
         if self.enabled and self.dataset_path is None:
             raise ValueError("validation.enabled needs validation.dataset_path")
+        if self.protocol == "leave_one_out" and self.heldout_views is not None:
+            raise ValueError("validation.heldout_views and protocol: leave_one_out exclude each other; give one")
         return self
 
 

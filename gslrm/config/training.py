@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gslrm.config.adapt import AdaptConfig
 from gslrm.config.data import DataloaderConfig, DatasetConfig
 from gslrm.config.losses import LossesConfig
 from gslrm.config.section import Count, Positive, Section, Weight, Whole
@@ -96,6 +97,8 @@ class LoggingConfig(Section):
     """Passes between lines when the console is not a terminal."""
     vis_every: Count = 500
     """Passes between training pictures."""
+    tensorboard: bool = False
+    """Write the same figures and pictures for TensorBoard too; needs its package."""
     wandb: WandbConfig = WandbConfig()
 
 
@@ -106,5 +109,6 @@ class TrainingConfig(Section):
     losses: LossesConfig = LossesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    adapt: AdaptConfig = AdaptConfig()
     checkpointing: CheckpointingConfig = CheckpointingConfig()
     logging: LoggingConfig = LoggingConfig()

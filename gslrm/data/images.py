@@ -38,19 +38,37 @@ def read_grey(path: Path) -> np.ndarray:
     return _in_unit_range(stored)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height, from the file's header.
+
+    Raises:
+        UserError: the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path}: not a readable image ({error}); store PNG or JPEG") from error
+
+
 def write_image(path: Path, array: np.ndarray) -> None:
     """Write uint8 or uint16 [H, W], [H, W, 3] (RGB) or [H, W, 4] as PNG.
 
     Raises:
         UserError: the file cannot be written.
     """
+    try:
+        path.write_bytes(encode_png(array))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """A PNG file of uint8 or uint16 [H, W], [H, W, 3] (RGB) or [H, W, 4]."""
     if array.ndim == 3:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
     _, encoded = cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    try:
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    return encoded.tobytes()
 
 
 def _in_unit_range(stored: np.ndarray) -> np.ndarray:

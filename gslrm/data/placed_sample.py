@@ -1,5 +1,6 @@
 """One sample as the network sees it: read, placed in the network's world, resampled."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,17 @@ from torch import Tensor
 from gslrm.cameras import Cameras
 from gslrm.config import DatasetConfig, MouseConfig
 from gslrm.data.masks import MaskPolicy, read_view
-from gslrm.data.normalize import Placement, place_object, place_whole
+from gslrm.data.normalize import place_object
+from gslrm.data.placement import Placement, place_whole
 from gslrm.data.sample import CAMERA_FILE, Sample, SampleView
+from gslrm.data.sightings import is_cut
 from gslrm.data.transforms import warp
 from gslrm.errors import UserError
 from gslrm.tensor_struct import concatenate, stack
 from gslrm.types import Batch, Views
+
+_logger = logging.getLogger(__name__)
+_told: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,26 @@ def _place_views(
 ) -> Views:
     images, masks, cameras = [], [], []
     for view, premultiplied in zip(views, stored, strict=True):
+        _tell_of_cut_object(view, premultiplied[..., 3])
         crop = placement.crop_camera(view.camera)
         resampled = torch.from_numpy(_resample(premultiplied, view.camera, crop)).permute(2, 0, 1)
         colour, coverage = resampled[:3], resampled[3:]
         images.append((colour + (1 - coverage) * background[:, None, None]).clamp(0, 1))
         masks.append(coverage)
-        cameras.append(placement.to_world(crop).float())
+        cameras.append(placement.network_camera(view.camera).float())
     return Views(torch.stack(images), torch.stack(masks), stack(cameras))
+
+
+def _tell_of_cut_object(view: SampleView, coverage: np.ndarray) -> None:
+    """Warn, once in this process, that an object reaches out of a stored picture: it is learned as cut there."""
+    if "cut" in _told or not is_cut(coverage):
+        return
+    _told.add("cut")
+    _logger.warning(
+        "%s: view %d (%s): the mask touches the picture's border; what lies beyond is taken as background, so the "
+        "object is learned as cut. Further such views are not reported",
+        view.image_path, view.index, view.name,
+    )  # fmt: skip
 
 
 def _resample(premultiplied: np.ndarray, source: Cameras, target: Cameras) -> np.ndarray:

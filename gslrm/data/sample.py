@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gslrm.cameras import Cameras
 from gslrm.data.images import write_image
 from gslrm.errors import UserError
+from gslrm.similarity import Similarity
 
 CAMERA_FILE = "opencv_cameras.json"
 
@@ -35,6 +37,8 @@ class Sample:
 
     directory: Path
     views: tuple[SampleView, ...]
+    world_from_source: Similarity | None = None
+    """How a prepared sample's world follows from the world of the recording; none where the file does not say."""
 
     @property
     def name(self) -> str:
@@ -59,7 +63,7 @@ def read_sample(path: Path) -> Sample:
     """Read and check the camera file of a sample directory (or the file itself).
 
     Raises:
-        UserError: the file is missing, is not the layout, or holds an impossible camera.
+        UserError: the file is missing, is not the layout, or holds an impossible camera or similarity.
     """
     file = path if path.suffix == ".json" else path / CAMERA_FILE
     try:
@@ -71,7 +75,8 @@ def read_sample(path: Path) -> Sample:
     frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or not frames:
         raise UserError(f"{file}: needs a non-empty list 'frames'")
-    return Sample(file.parent, tuple(_read_view(file, index, frame) for index, frame in enumerate(frames)))
+    views = tuple(_read_view(file, index, frame) for index, frame in enumerate(frames))
+    return Sample(file.parent, views, _read_similarity(file, content.get("similarity")))
 
 
 def write_sample(
@@ -82,6 +87,8 @@ def write_sample(
     depths: np.ndarray | None,
     cameras: Cameras,
     camera_names: list[str] | None = None,
+    world_from_source: Similarity | None = None,
+    name: str | None = None,
 ) -> None:
     """Write a sample; the camera file comes last, so that a directory that has one is complete.
 
@@ -92,6 +99,8 @@ def write_sample(
         depths: uint16 [V, H, W] or none.
         cameras: [V] of the images' size.
         camera_names: one per view, informational.
+        world_from_source: recorded where the cameras' world is not that of the recording.
+        name: of the sample, if its directory is to be renamed.
     """
     folders = {"images": images, "masks": masks} | ({} if depths is None else {"depth": depths})
     for folder, arrays in folders.items():
@@ -104,7 +113,10 @@ def write_sample(
         frame["view_id"] = index
         if camera_names:
             frame["camera_name"] = camera_names[index]
-    (directory / CAMERA_FILE).write_text(json.dumps({"id": directory.name, "frames": frames}, indent=1))
+    content: dict[str, Any] = {"id": name or directory.name, "frames": frames}
+    if world_from_source is not None:
+        content["similarity"] = {"world_from_source": world_from_source.matrix().tolist()}
+    (directory / CAMERA_FILE).write_text(json.dumps(content, indent=1))
 
 
 def camera_frames(cameras: Cameras) -> list[dict[str, Any]]:
@@ -114,6 +126,20 @@ def camera_frames(cameras: Cameras) -> list[dict[str, Any]]:
     size = {"w": cameras.width, "h": cameras.height}
     return [size | dict(zip(("fx", "fy", "cx", "cy"), focal + center, strict=True)) | {"w2c": w2c}
             for focal, center, w2c in rows]  # fmt: skip
+
+
+def _read_similarity(file: Path, content: Any) -> Similarity | None:
+    if content is None:
+        return None
+    try:
+        rows = [[float(value) for value in row] for row in content["world_from_source"]]
+        return Similarity.from_matrix(torch.tensor(rows, dtype=torch.float64).reshape(4, 4))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = "is missing" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{file}: similarity.world_from_source: {reason}; expected a 4x4 similarity matrix with the scale inside, "
+            "or no 'similarity' at all"
+        ) from error
 
 
 def _read_view(file: Path, index: int, frame: Any) -> SampleView:

@@ -10,6 +10,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from gslrm.cameras import Cameras, shortest_turn
 
@@ -27,18 +29,24 @@ def resize(camera: Cameras, *, width: int, height: int) -> Cameras:
     return replace(camera, focal=camera.focal * ratio, center=camera.center * ratio, width=width, height=height)
 
 
-def turn_to(camera: Cameras, target: torch.Tensor, *, focal: float, size: int) -> Cameras:
-    """A square camera at the same place, turned by the smallest rotation so that its axis meets `target` [3].
+def turn_to(camera: Cameras, target: Float[Tensor, "3"], *, focal: float, size: int) -> Cameras:
+    """A square camera at the same place, turned by the smallest rotation so that its axis meets `target`.
 
     Square pixels of `focal`, the principal point in the middle.
     """
-    rotation = camera.world_from_camera[:3, :3]
-    target_camera = rotation.mT @ (target - camera.position)
-    axis = torch.nn.functional.normalize(target_camera, dim=0)
-    pose = camera.world_from_camera.clone()
-    pose[:3, :3] = rotation @ shortest_turn(torch.eye(3, dtype=axis.dtype)[2], axis)
+    pose = turn_pose(camera.world_from_camera, target)
     ones = torch.ones(2, dtype=camera.focal.dtype)
     return Cameras(pose, focal * ones, size / 2 * ones, size, size)
+
+
+def turn_pose(world_from_camera: Float[Tensor, "4 4"], target: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
+    """The pose turned about the camera's centre by the smallest rotation so that its axis meets `target`."""
+    rotation = world_from_camera[:3, :3]
+    target_camera = rotation.mT @ (target - world_from_camera[:3, 3])
+    axis = torch.nn.functional.normalize(target_camera, dim=0)
+    pose = world_from_camera.clone()
+    pose[:3, :3] = rotation @ shortest_turn(torch.eye(3, dtype=axis.dtype)[2], axis)
+    return pose
 
 
 def homography(source: Cameras, target: Cameras) -> np.ndarray:
@@ -71,9 +79,30 @@ def warp(premultiplied: np.ndarray, source: Cameras, target: Cameras) -> np.ndar
     fine = np.diag([1 / samples, 1 / samples, 1.0]) @ HALF
     size = (target.width * samples, target.height * samples)
     warped = cv2.warpPerspective(premultiplied, matrix @ fine, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    warped[_behind(matrix @ fine, size)] = 0
     if samples > 1:
         warped = cv2.resize(warped, (target.width, target.height), interpolation=cv2.INTER_AREA)
-    return warped
+    return warped.reshape(target.height, target.width, -1)  # OpenCV drops a single channel
+
+
+def outside_share(source: Cameras, target: Cameras) -> float:
+    """Share of the target's pixels that the picture of `source`, at the same place, does not show."""
+    pixel = target.pixel_grid().reshape(-1, 2).double().numpy()
+    point = np.column_stack([pixel, np.ones(len(pixel))]) @ homography(source, target).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        position = point[:, :2] / point[:, 2:]
+    inside = (point[:, 2] > 0) & (position >= 0).all(axis=1) & (position <= [source.width, source.height]).all(axis=1)
+    return float(1 - inside.mean())
+
+
+def _behind(matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray | tuple[slice, slice]:
+    """Index of the pixels whose rays the source camera has behind it, where OpenCV shows a mirror image."""
+    width, height = size
+    edge_x, edge_y = np.array([0, width - 1, 0, width - 1]), np.array([0, 0, height - 1, height - 1])
+    depth = lambda x, y: matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]  # noqa: E731
+    if (depth(edge_x, edge_y) > 0).all():
+        return slice(0, 0), slice(0, 0)
+    return depth(np.arange(width)[None], np.arange(height)[:, None]) <= 0
 
 
 def _scale(source: Cameras, target: Cameras) -> float:
