@@ -6,12 +6,14 @@ resampled once to pinhole `Cameras` at the same places (`gslrm.data.lens`).
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from numpy.polynomial import Polynomial
 
 from gslrm.cameras import Cameras
 
@@ -19,8 +21,8 @@ PIXEL_CENTRE = 0.5  # corner convention (first pixel's centre at 0.5) minus Open
 MATLAB_ORIGIN = 1.0  # MATLAB puts the first pixel's centre at 1
 UNDISTORT_STEPS = 30
 UNDISTORT_TOLERANCE = 1e-10  # in the image plane at distance 1; 1e-7 of a pixel
-RADIUS_SAMPLES = 4000
-WIDEST_RADIUS = 4.0  # of the image plane at distance 1: 76 degrees off the axis
+UNDISTORT_STEP = 1e-6  # of the difference quotient
+PROFILE_SAMPLES = 2000  # of the angle off the axis, for a start from which Newton's method converges
 
 LensModel = Literal["polynomial", "fisheye"]
 COEFFICIENTS = {"polynomial": 8, "fisheye": 4}
@@ -56,53 +58,70 @@ class Lens:
 
     def distort(self, point: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
         """Where the lens puts ideal points."""
-        x, y = point[..., 0], point[..., 1]
-        squared = x * x + y * y
+        x, y = point[..., :1], point[..., 1:]
         if self.model == "fisheye":
-            return point * self._fisheye_factor(np.sqrt(squared))[..., None]
+            return point * self._fisheye_factor(np.hypot(x, y))
         _, _, p1, p2, *_ = self.coefficients
-        factor = self._radial_factor(squared)
-        return np.stack(
-            [
-                x * factor + 2 * p1 * x * y + p2 * (squared + 2 * x * x),
-                y * factor + p1 * (squared + 2 * y * y) + 2 * p2 * x * y,
-            ],
-            axis=-1,
-        )
+        squared = x * x + y * y
+        tangential_x = 2 * p1 * x * y + p2 * (squared + 2 * x * x)
+        tangential_y = p1 * (squared + 2 * y * y) + 2 * p2 * x * y
+        return point * self._radial_factor(squared) + np.concatenate([tangential_x, tangential_y], axis=-1)
 
     def undistort(self, point: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
         """The ideal points that the lens puts at `point` (Newton's method); NaN where there is none."""
         if self.is_identity:
             return point.copy()
-        ideal = point.astype(np.float64, copy=True)
-        step = 1e-6
         with np.errstate(all="ignore"):
+            ideal = self._undistort_radially(point)
             for _ in range(UNDISTORT_STEPS):
                 error = self.distort(ideal) - point
-                along_x = (self.distort(ideal + [step, 0]) - self.distort(ideal - [step, 0])) / (2 * step)
-                along_y = (self.distort(ideal + [0, step]) - self.distort(ideal - [0, step])) / (2 * step)
-                determinant = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
-                change_x = (along_y[..., 1] * error[..., 0] - along_y[..., 0] * error[..., 1]) / determinant
-                change_y = (along_x[..., 0] * error[..., 1] - along_x[..., 1] * error[..., 0]) / determinant
-                ideal = ideal - np.stack([change_x, change_y], axis=-1)
+                ideal = ideal - self._newton_step(ideal, error)
                 if np.nanmax(np.abs(error), initial=0.0) < UNDISTORT_TOLERANCE:
                     break
             found = np.abs(self.distort(ideal) - point).max(axis=-1) < 100 * UNDISTORT_TOLERANCE
         return np.where((found & self.covers(ideal))[..., None], ideal, np.nan)
 
-    def covers(self, point: Float[np.ndarray, "*batch 2"]) -> np.ndarray:
+    def covers(self, point: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
         """Whether ideal points lie where the model is one-to-one; beyond, a polynomial folds the picture back."""
         with np.errstate(invalid="ignore"):
-            return np.hypot(point[..., 0], point[..., 1]) < self.radius
+            return np.asarray(np.hypot(point[..., 0], point[..., 1]) < self.radius)
 
-    @property
+    @cached_property
     def radius(self) -> float:
-        """Largest ideal distance from the axis at which the distorted distance still grows."""
-        radii = np.linspace(0, WIDEST_RADIUS, RADIUS_SAMPLES)
-        factor = self._fisheye_factor(radii) if self.model == "fisheye" else self._radial_factor(radii * radii)
-        with np.errstate(invalid="ignore"):
-            shrinks = np.flatnonzero(~(np.diff(radii * factor) > 0))
-        return float(radii[shrinks[0]]) if len(shrinks) else math.inf
+        """Largest ideal distance from the axis up to which the distorted distance grows; the tangential part is small.
+
+        Found as the first root of its derivative, or the first pole of the rational model.
+        """
+        if self.model == "fisheye":
+            k1, k2, k3, k4 = self.coefficients
+            squared_angle = _first_positive_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))
+            return math.tan(math.sqrt(squared_angle)) if squared_angle < (math.pi / 2) ** 2 else math.inf
+        k1, k2, _, _, k3, k4, k5, k6 = self.coefficients
+        top, bottom, squared = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6]), Polynomial([0, 1])
+        growth = (top + 2 * squared * top.deriv()) * bottom - 2 * squared * top * bottom.deriv()
+        return math.sqrt(min(_first_positive_root(growth), _first_positive_root(bottom)))
+
+    def _undistort_radially(self, point: np.ndarray) -> np.ndarray:
+        """`undistort` to table accuracy without the tangential part."""
+        ideal, bent = self._profile
+        distance = np.hypot(point[..., :1], point[..., 1:])
+        return point * np.where(distance > 0, np.interp(distance, bent, ideal) / distance, 1.0)
+
+    @cached_property
+    def _profile(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ideal and distorted distances from the axis, ascending."""
+        ideal = np.tan(np.linspace(0, math.atan(self.radius), PROFILE_SAMPLES, endpoint=False))
+        factor = self._fisheye_factor(ideal) if self.model == "fisheye" else self._radial_factor(ideal * ideal)
+        return ideal, ideal * factor
+
+    def _newton_step(self, ideal: np.ndarray, error: np.ndarray) -> np.ndarray:
+        step = UNDISTORT_STEP
+        along_x = (self.distort(ideal + [step, 0]) - self.distort(ideal - [step, 0])) / (2 * step)
+        along_y = (self.distort(ideal + [0, step]) - self.distort(ideal - [0, step])) / (2 * step)
+        determinant = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+        change_x = (along_y[..., 1] * error[..., 0] - along_y[..., 0] * error[..., 1]) / determinant
+        change_y = (along_x[..., 0] * error[..., 1] - along_x[..., 1] * error[..., 0]) / determinant
+        return np.stack([change_x, change_y], axis=-1)
 
     def _radial_factor(self, squared: np.ndarray) -> np.ndarray:
         k1, k2, _, _, k3, k4, k5, k6 = self.coefficients
@@ -117,6 +136,13 @@ class Lens:
         square = angle * angle
         bent = angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
         return np.where(radius > 1e-9, bent / np.maximum(radius, 1e-9), 1.0)
+
+
+def _first_positive_root(polynomial: Polynomial) -> float:
+    """The smallest root above 0 at which a polynomial that is positive at 0 changes its sign; infinity if none."""
+    roots = polynomial.trim().roots()
+    real = roots.real[(roots.imag == 0) & (roots.real > 0)]  # a double root comes out as a complex pair: no change
+    return float(real.min()) if len(real) else math.inf
 
 
 @dataclass(frozen=True)
@@ -139,6 +165,11 @@ class RigCamera:
     def position(self) -> Float[np.ndarray, "3"]:
         """Centre of projection in the world."""
         return -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
+
+    @property
+    def optical_axis(self) -> Float[np.ndarray, "3"]:
+        """Unit direction in the world along which the camera looks."""
+        return self.camera_from_world[2, :3]
 
     def project(self, point_world: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
         """Raw pixels of world points; NaN behind the camera and where the lens model folds."""
@@ -216,6 +247,6 @@ class Rig:
 
 
 def directions_world(camera: RigCamera, pixel: np.ndarray) -> torch.Tensor:
-    """Unit world directions [n, 3] through raw pixels [n, 2] of a camera, without those that the lens has no ray for."""
+    """Unit world directions [n, 3] through raw pixels [n, 2] of a camera, without those that have no ray."""
     rays = camera.rays(np.asarray(pixel, np.float64)) @ camera.camera_from_world[:3, :3]
     return torch.from_numpy(rays[np.isfinite(rays).all(axis=1)])

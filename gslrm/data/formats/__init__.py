@@ -1,0 +1,1 @@
+"""One module per family of calibration files; `gslrm.data.calibration` is their door."""
