@@ -76,7 +76,9 @@ class Photographer:
         """Float32 [H, W]."""
         return _binned(self._hits(animals).astype(np.float32))
 
-    def photograph(self, animals: list[Animal], *, shadow: bool = True, noise: float = 1.5, seed: int = 0) -> np.ndarray:
+    def photograph(
+        self, animals: list[Animal], *, shadow: bool = True, noise: float = 1.5, seed: int = 0
+    ) -> np.ndarray:
         """Uint8 [H, W, 3]; the light comes from one side, so the shadow lies beside the animal."""
         colour = self.scene.astype(np.float64).copy()
         if shadow:

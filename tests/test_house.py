@@ -40,7 +40,18 @@ MAY_IMPORT = {
     "model": NOUNS | {"config"},
     "render": NOUNS | {"config"},
     "reconstruct": NOUNS | ROOMS | {"config", "config_io", "training.runtime"},
-    "training": NOUNS | ROOMS | {"config", "config_io", "cli", "metrics", "visualize", "export", "reconstruct"},
+    "evaluation": NOUNS | ROOMS | {"metrics", "reconstruct"},
+    "training": NOUNS
+    | ROOMS
+    | {"config", "config_io", "cli", "metrics", "visualize", "export", "reconstruct", "html_page", "html_plot"}
+    | {"evaluation"},
+    "rig_page": NOUNS | {"html_page", "rig_page_script", "visualize"},
+    "rig_page_script": set(),
+    "camera_report": NOUNS | ROOMS | {"config", "export", "html_page", "reconstruct", "rig_page", "visualize"},
+    "html_page": set(),
+    "html_plot": {"html_page"},
+    "proof": NOUNS | {"config", "data", "export", "html_page", "html_plot", "visualize"},
+    "prepare": NOUNS | {"cli", "config", "data", "export", "html_page", "html_plot", "proof"},
     "refine": NOUNS | {"reconstruct"},
     "doctor": NOUNS | ROOMS | {"config", "training"},
 }
@@ -50,9 +61,7 @@ MAY_SAY_CUDA = {"training/runtime.py", "render/gsplat_backend.py", "config/train
 MAX_FIXTURE_BYTES = 10_000_000
 
 # Keys that exist so that a published file which sets them to their only meaning loads.
-NEVER_READ = {
-    "training.losses.masked_pixelalign_loss": "belongs to pixelalign_loss_weight, which can only be 0",
-}
+NEVER_READ: dict[str, str] = {}
 
 
 def module_name(path: Path) -> str:

@@ -1,6 +1,7 @@
 """From a raw, distorted picture to a pinhole camera at the same place, in one resampling."""
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -33,20 +34,27 @@ def source_pixels(source: RigCamera, target: Cameras, *, samples: int = 1) -> Fl
     if baseline > 1e-6 * (1 + np.linalg.norm(source.position)):
         raise ValueError(f"cameras {baseline:.3g} apart see different rays; no map relates their pictures")
     rim = 0 if samples == 1 else 1  # one pixel more on each side, so that the outermost samples are interpolated too
-    where = source.pixels(_rays(source, target, rim)) - PIXEL_CENTRE
+    where: np.ndarray = source.pixels(_rays(source, target, rim)) - PIXEL_CENTRE
     if samples > 1:
         size = ((target.width + 2) * samples, (target.height + 2) * samples)
         where = cv2.resize(where, size, interpolation=cv2.INTER_LINEAR)[samples:-samples, samples:-samples]
     return np.nan_to_num(where, nan=NOWHERE).astype(np.float32)
 
 
-def resample(
-    picture: Float[np.ndarray, "h w c"], source: RigCamera, target: Cameras
-) -> Float[np.ndarray, "target_h target_w c"]:
+@dataclass(frozen=True)
+class Cutout:
+    """Part of a raw picture, float32 premultiplied by coverage; everything around it is empty (0)."""
+
+    left: int
+    top: int
+    pixels: Float[np.ndarray, "h w c"]
+
+
+def resample(cutout: Cutout, source: RigCamera, target: Cameras) -> Float[np.ndarray, "h w c"]:
     """The picture that the pinhole camera would have taken.
 
     Args:
-        picture: float32, colours premultiplied by coverage; outside it is empty (0).
+        cutout: of the raw picture.
         source: camera of the raw picture.
         target: one pinhole camera at the same place.
 
@@ -57,11 +65,13 @@ def resample(
         ValueError: the cameras are at different places.
     """
     samples = samples_per_pixel(source, target)
-    where = source_pixels(source, target, samples=samples)
-    fine = cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    where = source_pixels(source, target, samples=samples) - np.array([cutout.left, cutout.top], np.float32)
+    if not cutout.pixels.size:
+        return np.zeros((target.height, target.width, cutout.pixels.shape[2]), np.float32)
+    fine: np.ndarray = cv2.remap(cutout.pixels, where, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
     if samples > 1:
         fine = cv2.resize(fine, (target.width, target.height), interpolation=cv2.INTER_AREA)
-    return fine.reshape(target.height, target.width, picture.shape[2])  # OpenCV drops a single channel
+    return fine.reshape(target.height, target.width, cutout.pixels.shape[2])  # OpenCV drops a single channel
 
 
 def samples_per_pixel(source: RigCamera, target: Cameras) -> int:
@@ -74,7 +84,7 @@ def coverage_of_frame(source: RigCamera, target: Cameras) -> Float[np.ndarray, "
     """Where the raw picture has anything to say: 1 inside, 0 outside it."""
     where = source_pixels(source, target)
     limit = np.array([source.width, source.height], np.float32) - 1
-    return ((where >= 0) & (where <= limit)).all(axis=-1).astype(np.float32)
+    return np.float32(1) * ((where >= 0) & (where <= limit)).min(axis=-1)
 
 
 def _rays(source: RigCamera, target: Cameras, rim: int) -> Float[np.ndarray, "h w 3"]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from recording_helpers import HEIGHT, WIDTH, Photographer, animal, raw_rig
 
-from gslrm.data.lens import coverage_of_frame, resample, samples_per_pixel, source_pixels
+from gslrm.data.lens import Cutout, coverage_of_frame, resample, samples_per_pixel, source_pixels
 from gslrm.data.rig import Lens, RigCamera
 from gslrm.data.transforms import turn_to
 
@@ -55,17 +55,30 @@ def test_a_resampled_mask_is_the_mask_that_the_pinhole_camera_sees():
     pinhole = RigCamera("p", target.intrinsics.numpy(), target.camera_from_world.numpy(), Lens(), 96, 96)
     photographer = Photographer(pinhole, size=(96, 96))
     raw = Photographer(camera).coverage([animal()])
-    warped = resample(raw[..., None], camera, target)[..., 0]
+    warped = resample(Cutout(0, 0, raw[..., None]), camera, target)[..., 0]
     assert np.abs(warped - photographer.coverage([animal()])).mean() < 0.004
     inside, truth = warped > 0.5, photographer.coverage([animal()]) > 0.5
     assert (inside & truth).sum() / (inside | truth).sum() > 0.97
+
+
+def test_a_cutout_gives_what_the_whole_picture_gives():
+    camera = raw_rig().cameras[3]
+    target = turned(camera)
+    raw = Photographer(camera).coverage([animal()])[..., None]
+    rows, columns = (np.flatnonzero(raw.any(axis=axis)) for axis in ((1, 2), (0, 2)))
+    part = raw[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cutout = Cutout(int(columns[0]), int(rows[0]), np.ascontiguousarray(part))
+    np.testing.assert_array_equal(resample(cutout, camera, target), resample(Cutout(0, 0, raw), camera, target))
+    nothing = resample(Cutout(0, 0, raw[:0, :0]), camera, target)
+    assert nothing.shape == (96, 96, 1)
+    assert not nothing.any()
 
 
 def test_what_the_raw_picture_does_not_show_is_empty():
     camera = raw_rig().cameras[3]
     wide = turn_to(camera.pinhole(), ANIMAL, focal=60.0, size=96)
     shown = coverage_of_frame(camera, wide)
-    full = resample(np.ones((HEIGHT, WIDTH, 1), np.float32), camera, wide)[..., 0]
+    full = resample(Cutout(0, 0, np.ones((HEIGHT, WIDTH, 1), np.float32)), camera, wide)[..., 0]
     assert 0.1 < shown.mean() < 0.4
     assert full[shown == 0].mean() < 0.02
     assert full[cv2.erode(shown, np.ones((3, 3))) == 1].min() > 0.99

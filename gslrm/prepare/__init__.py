@@ -1,0 +1,1 @@
+"""From a lab's recording to samples in FaceLift's layout."""
