@@ -30,7 +30,7 @@ PLAIN_INTERVAL_SECONDS = 15.0  # between progress lines when the console is not 
 # cores, a training pass took 1.2 s instead of 0.2 s. Torch reads this when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_console = Console(stderr=True)
+_console = Console(stderr=True, emoji=False)  # "a:b:" is no letter in a box
 _logger = logging.getLogger(__name__)
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from recording_helpers import Photographer, animal, raw_rig, write_dannce, write_recording, write_video
 
+from gslrm.data.images import write_image
 from gslrm.data.lists import find_samples
 from gslrm.data.rig import Lens, RigCamera
 from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
+from gslrm.prepare.frames import open_frames
 from gslrm.prepare.options import Options
 from gslrm.prepare.pipeline import Plan, prepare
 
@@ -222,6 +224,31 @@ def test_bad_input_ends_with_a_sentence_and_nothing_written(copied, tmp_path, na
     with pytest.raises(UserError, match=message):
         run(copied, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_frame_is_rejected_by_name_and_the_others_are_written(copied, tmp_path):
+    pictures = copied / "videos" / "Camera2"
+    frames = list(open_frames(pictures).read(range(COUNT)))
+    (pictures / "0.mp4").unlink()
+    for number, frame in enumerate(frames):
+        write_image(pictures / f"{number:03d}.png", frame)
+    damaged = pictures / "003.png"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    run(copied, tmp_path / "out")
+    assert len(find_samples(tmp_path / "out")) == COUNT - 1
+    record = json.loads((tmp_path / "out" / "rejected" / "frame_000003.json").read_text())
+    assert "003.png: PNG is truncated" in record["reasons"][0]
+    assert "003.png" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_given_masks_are_taken_where_there_are_some(recording, prepared, tmp_path):
+    for camera in raw_rig().cameras:
+        (tmp_path / "masks" / camera.name).mkdir(parents=True)
+        for time in (2, 5):
+            coverage = Photographer(camera).coverage(walk()[time])
+            write_image(tmp_path / "masks" / camera.name / f"frame_{time:06d}.png", np.uint8(coverage * 255))
+    run(recording, tmp_path / "out", background=None, given_masks=tmp_path / "masks")
+    assert [path.name for path in find_samples(tmp_path / "out")] == ["frame_000002", "frame_000005"]
 
 
 def test_no_room_on_the_disk_is_noticed_before_anything_is_written(recording, tmp_path, monkeypatch):
