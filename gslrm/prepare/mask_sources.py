@@ -33,6 +33,8 @@ class MaskSource:
 
     masker: Masker
     given: Recording | None = None
+    is_survey: bool = False
+    """The background is what the recording itself shows most of the time."""
 
     def read(self, times: Sequence[int]) -> Iterator[list[Frame] | FrameError | None]:
         """The given masks at ascending times; nothing where masks are made."""
@@ -91,7 +93,7 @@ def _from_recording(recording: Recording, options: Options) -> MaskSource:
         BackgroundModel.from_frames(source.read(recording.frames[times, view].tolist()))
         for view, source in enumerate(recording.sources)
     ]
-    return MaskSource(BackgroundMasker(recording.rig.cameras, tuple(models), options.consensus))
+    return MaskSource(BackgroundMasker(recording.rig.cameras, tuple(models), options.consensus), is_survey=True)
 
 
 def _from_files(recording: Recording, options: Options) -> MaskSource:

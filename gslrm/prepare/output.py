@@ -52,6 +52,11 @@ class OutputFolder:
         except (OSError, ValueError) as error:
             raise UserError(f"--output {self.root}: cannot be used ({error})") from error
 
+    def recipe(self) -> dict[str, Any] | None:
+        """How the samples that are already here were made."""
+        path = self.root / RECIPE
+        return json.loads(path.read_text()) if path.is_file() else None
+
     def write(self, views: list[PreparedView], record: Record, world_from_source: Similarity | None) -> int:
         """Write one sample with its record; it gets its name when it is complete.
 
@@ -126,7 +131,8 @@ class OutputFolder:
         return shutil.disk_usage(place).free
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        found = {"world_from_source"}  # not asked for, but found by the first run and taken over by the next
+        changed = sorted(key for key in (old.keys() | new.keys()) - found if old.get(key) != new.get(key))
         if changed:
             changes = ", ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
             raise UserError(

@@ -80,12 +80,45 @@ def _probe(worker: Worker, times: Sequence[int]) -> Worker:
     good = [moment for moment in moments if moment.is_good]
     if not good:
         raise UserError(_hopeless(worker, moments))
+    if worker.masks.is_survey:
+        _require_roaming(worker)
     if worker.options.world == "recording":
-        found = [find_object(moment.seen) for moment in good]
-        worker = replace(worker, world_from_source=world_of_recording(found, good[0].seen, worker.options))
+        worker = replace(worker, world_from_source=_world(worker, good))
     missing = [time for time in times if not worker.output.is_done(worker.recording.name(time))]
     _require_room(worker.output, good, len(missing))
     return worker
+
+
+def _world(worker: Worker, moments: Sequence[Moment]) -> Similarity:
+    """The recording's world: that of the samples already written, else from these moments."""
+    earlier = worker.output.recipe()
+    if earlier is not None and earlier.get("world_from_source") is not None:
+        return Similarity.from_matrix(torch.tensor(earlier["world_from_source"], dtype=torch.float64))
+    return world_of_recording([find_object(moment.seen) for moment in moments], moments[0].seen, worker.options)
+
+
+def _require_roaming(worker: Worker) -> None:
+    """Refuse to learn the background from a recording in which the animal never leaves it.
+
+    Raises:
+        UserError: the animal stays within its own length, so that nobody knows what is behind it.
+    """
+    count = len(worker.recording.frames)
+    moments = worker.moments(sorted({round(place) for place in np.linspace(0, count - 1, PROBES)}))
+    found = [find_object(moment.seen) for moment in moments if moment.seen]
+    if not found:
+        return
+    places = torch.stack([animal.center for animal in found])
+    roamed, length = float(torch.cdist(places, places).max()), float(np.median([animal.diameter for animal in found]))
+    if roamed >= length:
+        return
+    sentence = (
+        f"{worker.options.videos}: the animal moves {roamed:.3g} in this recording and is {length:.3g} long, so what "
+        "lies behind it is never seen; give pictures of the empty scene with --background, or masks with --masks"
+    )
+    if worker.options.mask_source == "auto":
+        raise UserError(f"{sentence} (--mask-source temporal goes on all the same)")
+    _logger.warning("%s", sentence)
 
 
 def _hopeless(worker: Worker, moments: Sequence[Moment]) -> str:
@@ -94,7 +127,11 @@ def _hopeless(worker: Worker, moments: Sequence[Moment]) -> str:
     for moment in moments:
         reasons.setdefault(moment.record["reasons"][0], []).append(moment.record["sample"])
     told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-    return f"{worker.options.videos}: none of {len(moments)} evenly spread moments can be used ({told})"
+    hint = "; the background was learned from the recording itself: give --background or --masks"
+    return (
+        f"{worker.options.videos}: none of {len(moments)} evenly spread moments can be used ({told})"
+        f"{hint if worker.masks.is_survey else ''}"
+    )
 
 
 def _require_room(output: OutputFolder, moments: Sequence[Moment], count: int) -> None:

@@ -5,6 +5,7 @@ import pytest
 from mask_helpers import animal, iou, photograph, plate
 
 from gslrm.data.mask_background import BackgroundModel
+from gslrm.data.mask_cut import drop_specks, fill_holes
 from gslrm.data.mask_matting import premultiplied
 
 SCENE = plate()
@@ -44,6 +45,34 @@ class TestOutline:
         scene = drawing.over(SCENE)
         shaken = 0.7 * scene + 0.3 * np.roll(scene, 1, axis=1)
         assert iou(model.segment(photograph(shaken)).coverage, drawing.coverage) > 0.97
+
+    def test_a_departure_within_the_noise_of_a_pixel_is_found_by_its_size(self, model):
+        scene, patch = SCENE.copy(), np.zeros(SCENE.shape[:2], bool)
+        patch[20:80, 100:180] = True
+        scene[patch] += 7.0
+        scene[170:200, 140:180] = 30  # so that the colours of dark fur are known
+        found = model.segment(photograph(scene, noise=4.0, seed=5)).coverage > 0.5
+        assert found[patch].mean() > 0.8
+        assert found[:100][~patch[:100]].mean() < 0.02
+
+
+class TestParts:
+    def test_specks_go_and_parts_stay(self):
+        mask = np.zeros((80, 80), bool)
+        mask[10:50, 10:50], mask[60:70, 60:70], mask[75:78, 5:8] = True, True, True
+        kept = drop_specks(mask)
+        assert kept[60:70, 60:70].all()
+        assert not kept[75:78, 5:8].any()
+
+    @pytest.mark.parametrize(("odds", "size", "is_filled"), [(-1.0, 6, True), (-6.0, 6, False), (-6.0, 3, True)])
+    def test_holes_are_filled_where_the_background_is_not_clearly_seen_or_they_are_tiny(self, odds, size, is_filled):
+        mask = np.ones((60, 60), bool)
+        hole = np.zeros((60, 60), bool)
+        hole[20 : 20 + size, 20 : 20 + size] = True
+        mask[[0, -1]] = mask[:, [0, -1]] = False
+        filled = fill_holes(mask & ~hole, np.where(hole, odds, 8).astype(np.float32))
+        assert filled[hole].all() == is_filled
+        assert not filled[0].any()
 
 
 class TestNothing:

@@ -137,6 +137,14 @@ def test_one_world_for_the_whole_recording_moves_no_camera_between_samples(recor
             np.testing.assert_allclose(view.camera.position, same.camera.position, atol=1e-12)
 
 
+def test_frames_added_later_share_the_recordings_world(recording, tmp_path):
+    run(recording, tmp_path / "out", frames=slice(0, 3), world="recording")
+    run(recording, tmp_path / "out", frames=slice(3, 6), world="recording")
+    poses = [read_sample(path).views[0].camera.position.tolist() for path in find_samples(tmp_path / "out")]
+    assert len(poses) == 6
+    np.testing.assert_allclose(poses, [poses[0]] * 6, rtol=1e-12, atol=1e-12)
+
+
 def test_whole_pictures_keep_the_calibrated_view(recording, tmp_path):
     run(recording, tmp_path / "out", frames=slice(2, 3), crop="whole")
     for view, camera in zip(read_sample(tmp_path / "out" / "frame_000002").views, raw_rig().cameras, strict=True):
@@ -146,10 +154,24 @@ def test_whole_pictures_keep_the_calibrated_view(recording, tmp_path):
 
 def test_without_plates_the_recording_is_its_own_background(recording, tmp_path):
     run(recording, tmp_path / "plates", frames=slice(0, 1))
-    scenes = [[animal(10.0 + 10.0 * time, 35.0 + 5.0 * time, heading=0.5 * time)] for time in range(9)]
+    scenes = [[animal(-30.0 + 20.0 * time, 35.0 + 5.0 * time, heading=0.5 * time)] for time in range(9)]
     write_recording(tmp_path / "roaming", raw_rig(), scenes, plates=False)
     run(tmp_path / "roaming", tmp_path / "out", frames=slice(4, 5), background=None)
     assert (tmp_path / "out" / "frame_000004").is_dir()
+
+
+def test_an_animal_that_rests_hides_the_background(recording, tmp_path):
+    with pytest.raises(UserError, match="learned from the recording itself: give --background"):
+        run(recording, tmp_path / "out", background=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_animal_that_stays_within_its_own_length_is_noticed(tmp_path):
+    scenes = [[animal(20.0 + 9.0 * time, 55.0, heading=0.9 * time)] for time in range(COUNT)]
+    write_recording(tmp_path / "resting", raw_rig(), scenes, plates=False)
+    with pytest.raises(UserError, match="what lies behind it is never seen|learned from the recording itself"):
+        run(tmp_path / "resting", tmp_path / "out", background=None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_real_scene_can_stay_behind_the_animal(recording, prepared, tmp_path):
