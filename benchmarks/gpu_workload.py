@@ -36,7 +36,7 @@ class Workload:
         model = build_model(config.model)
         self.reconstructor = build_reconstructor(model, config)
         self.device = self.reconstructor.runtime.device
-        self.losses = Losses(config.training.losses, config.training.schedule).to(self.device)
+        self.losses = Losses(config.training.losses, config.training.schedule, model=config.model).to(self.device)
         self.model = self.reconstructor.model
         model.recompute_every(config.training.runtime.grad_checkpoint_every)
         self.optimizer = build_optimizer(self.model, config.training.optimizer, fused=True)
@@ -53,7 +53,7 @@ class Workload:
         with self.reconstructor.runtime.autocast():
             gaussians = self.model(self.batch.input)
         rendering = self.reconstructor.rasterizer(gaussians.float(), self.batch.target.cameras, self.batch.background)
-        report = self.losses(rendering, self.batch.target, self.batch.background, step=0)
+        report = self.losses(gaussians, rendering, self.batch, step=0)
         self.update.backward(report.total)
         update = self.update(losses_finite=bool(report.total.isfinite()))
         return {"loss": float(report.total.detach()), "gradient_norm": update.gradient_norm, "taken": update.taken}

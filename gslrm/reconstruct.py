@@ -21,7 +21,7 @@ from gslrm.data.placed_sample import PlacedSample, mask_policy, place_sample
 from gslrm.data.sample import Sample
 from gslrm.errors import UserError
 from gslrm.model import build_model
-from gslrm.model.weights import load_published, read_checkpoint_file
+from gslrm.model.weights import deployed_weights, load_published, read_checkpoint_file
 from gslrm.render import Rasterizer, build_rasterizer
 from gslrm.training.runtime import Runtime, build_runtime
 from gslrm.types import Gaussians, Rendering, Views
@@ -60,8 +60,10 @@ class Reconstructor:
     def from_checkpoint(path: Path, *, device: str = "auto", overrides: tuple[str, ...] = ()) -> "Reconstructor":
         """Build the network of a training checkpoint, which carries its configuration.
 
+        Its weights are the running average where the run kept one; `training.adapt.ema.decay=0` takes the last ones.
+
         Raises:
-            UserError: the file is missing or damaged, or carries no configuration.
+            UserError: the file is missing or damaged, carries no configuration, or adapts weights that are not there.
         """
         content = read_checkpoint_file(path)
         if not isinstance(content.get("config"), dict):
@@ -69,7 +71,10 @@ class Reconstructor:
         chosen = (f"training.runtime.device={device}", *overrides)
         config = config_from_mapping(content["config"], source=str(path), overrides=chosen)
         model = build_model(config.model)
-        load_published(model, content["model"])
+        adapt = config.training.adapt
+        averaged = adapt.ema.decay > 0
+        weights = deployed_weights(content, name=str(path), base=adapt.base, averaged=averaged)
+        load_published(model, weights, name=str(path))
         return build_reconstructor(model, config)
 
     def place(

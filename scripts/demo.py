@@ -26,7 +26,8 @@ What the figures mean (means over the validation mice; none of them was trained 
   psnr_fg          colour error on the mouse alone, in dB, higher is better
   mask_iou         overlap of rendered and true silhouette, 1 is perfect
   psnr             over the whole picture: a white sheet scores well on it, so it says little
-  white, nearest_input   what a white sheet and a copy of the nearest given picture score\
+  white, mean_colour, nearest_input   what a white sheet, one colour and a copy of the nearest given picture score
+  visual_hull      what the given silhouettes alone say, coloured: a model should beat it\
 """
 
 

@@ -2,23 +2,77 @@
 
     python scripts/evaluate.py --checkpoint demo_output/run/checkpoints/latest --data LIST --json scores.json
 
-Every view is scored at its own size and intrinsics, beside an all-white picture and a copy of the nearest input view.
+Every view is scored at its own size and intrinsics, beside white paper, one mean colour, a copy of the nearest input
+view and the coloured visual hull of the input masks. A sample whose views are all input is reconstructed without each
+camera in turn, and that one is scored.
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gslrm import cli
+
+if TYPE_CHECKING:
+    from gslrm.data.sample import Sample
+    from gslrm.evaluation.baselines import Baseline
+    from gslrm.reconstruct import Reconstruction, Reconstructor
 
 
 def main() -> int:
     """Parse, reconstruct every sample, score, report."""
+    arguments = parse_arguments()
+
+    from gslrm.config_io import parse_view_list
+    from gslrm.data.lists import find_samples
+    from gslrm.data.sample import read_sample
+    from gslrm.evaluation.protocol import plan
+    from gslrm.evaluation.report import Evaluation
+    from gslrm.evaluation.scoring import score_folds
+    from gslrm.export import write_json
+    from gslrm.reconstruct import Reconstructor, choose_inputs, describe
+
+    asked = arguments.target_views
+    heldout = None if asked is None else parse_view_list(asked, option="--target-views")
+    directories = find_samples(arguments.data)
+    reconstructor = Reconstructor.from_checkpoint(
+        arguments.checkpoint, device=arguments.device, overrides=tuple(arguments.overrides)
+    )
+    warn_of_overlap(reconstructor, directories)
+    baselines = choose_baselines(arguments, reconstructor)
+    evaluation = Evaluation()
+    for directory in cli.track(directories, "evaluating"):
+        sample = read_sample(directory)
+        inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
+        folds = plan(sample, inputs, heldout, "leave_one_out" if arguments.leave_one_out else "auto")
+        evaluation.add(
+            *score_folds(
+                reconstructor,
+                sample,
+                folds,
+                baselines=baselines,
+                reconstruct=lambda views, sample=sample: reconstruct(reconstructor, sample, views, arguments.refine),
+            )
+        )
+    if arguments.json:
+        about = {"checkpoint": str(arguments.checkpoint), "data": str(arguments.data), "refine": arguments.refine}
+        write_json(arguments.json, {**about, **evaluation.content(), **describe(reconstructor.config)})
+    cli.report(evaluation.text())
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of train_gslrm.py")
     parser.add_argument("--data", type=Path, required=True, help="a sample, a directory of samples or a list file")
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--target-views", metavar="6-11", help="held-out views (default: all that are not input)")
+    parser.add_argument("--leave-one-out", action="store_true", help="hold out each input camera in turn instead")
+    parser.add_argument("--no-hull", action="store_true", help="leave the visual hull out of the comparison")
+    parser.add_argument(
+        "--baseline-optimise", type=float, default=0.0, metavar="SECONDS", help="also fit Gaussians to each sample"
+    )
     parser.add_argument("--json", type=Path, help="write all scores here")
     parser.add_argument("--refine", type=int, default=0, metavar="N", help="gradient steps on each sample's Gaussians")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
@@ -26,43 +80,51 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.refine < 0:
         parser.error("--refine must not be negative")
+    if not 0 <= arguments.baseline_optimise < float("inf"):
+        parser.error("--baseline-optimise must be a number of seconds")
+    if arguments.leave_one_out and arguments.target_views is not None:
+        parser.error("--leave-one-out and --target-views exclude each other")
+    return arguments
 
-    from gslrm.config_io import parse_view_list
-    from gslrm.data.lists import find_samples
-    from gslrm.data.sample import read_sample
-    from gslrm.export import write_json
-    from gslrm.reconstruct import Reconstructor, choose_inputs, describe
-    from gslrm.refine import refine
-    from gslrm.training.evaluate import choose_targets, score_sample, summarise, table
 
-    heldout = parse_view_list(arguments.target_views or "all", option="--target-views")
-    directories = find_samples(arguments.data)
-    reconstructor = Reconstructor.from_checkpoint(
-        arguments.checkpoint, device=arguments.device, overrides=tuple(arguments.overrides)
-    )
-    scores = []
-    for directory in cli.track(directories, "evaluating"):
-        sample = read_sample(directory)
-        inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
-        reconstruction = reconstructor.reconstruct(reconstructor.place(sample, inputs))
-        if arguments.refine:
-            reconstruction = refine(reconstructor, reconstruction, arguments.refine)
-        scores += score_sample(reconstructor, reconstruction, choose_targets(sample, inputs, heldout))
-    summary = summarise(scores)
-    if arguments.json:
-        views = [dataclasses.asdict(score) for score in scores]
-        write_json(
-            arguments.json,
-            {
-                "checkpoint": str(arguments.checkpoint),
-                "data": str(arguments.data),
-                "summary": summary,
-                "views": views,
-                **describe(reconstructor.config),
-            },
+def choose_baselines(arguments: argparse.Namespace, reconstructor: "Reconstructor") -> "dict[str, Baseline]":
+    """What the model is compared with."""
+    from gslrm.evaluation.baselines import ALL, TRIVIAL
+    from gslrm.evaluation.optimise import optimised
+
+    chosen = dict(TRIVIAL if arguments.no_hull else ALL)
+    if arguments.baseline_optimise:
+        chosen["optimised"] = optimised(
+            reconstructor.rasterizer, arguments.baseline_optimise, device=reconstructor.runtime.device
         )
-    cli.report(f"{len(directories)} samples\n{table(summary)}")
-    return 0
+    return chosen
+
+
+def reconstruct(
+    reconstructor: "Reconstructor", sample: "Sample", views: tuple[int, ...], steps: int
+) -> "Reconstruction":
+    """One forward pass, and gradient steps where they are asked for."""
+    from gslrm.refine import refine
+
+    predicted = reconstructor.reconstruct(reconstructor.place(sample, views))
+    return refine(reconstructor, predicted, steps) if steps else predicted
+
+
+def warn_of_overlap(reconstructor: "Reconstructor", judged: list[Path]) -> None:
+    """Warn when samples are scored that the checkpoint was trained on, as far as its training list is still there."""
+    import logging
+
+    from gslrm.data.lists import find_samples
+    from gslrm.errors import UserError
+    from gslrm.evaluation.split import overlap
+
+    try:
+        trained = find_samples(Path(str(reconstructor.dataset.dataset_path)))
+    except UserError:  # trained elsewhere, which is no fault
+        return
+    warning = overlap(trained, judged, frame_gap=reconstructor.config.validation.min_frame_gap).warning()
+    if warning:
+        logging.getLogger("gslrm").warning("--data: %s", warning)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_evaluate_reports_held_out_views_beside_the_baselines(trained, tmp_path,
     options = ["--checkpoint", checkpoint, "--data", sample, "--target-views", "4-5", "--json", tmp_path / "out.json"]
     assert call("scripts/evaluate.py", *options) == 0
     summary = json.loads((tmp_path / "out.json").read_text())["summary"]
-    assert set(summary["heldout"]) == {"model", "white", "nearest_input"}
+    assert set(summary["heldout"]) == {"model", "white", "mean_colour", "nearest_input", "visual_hull"}
     text = capsys.readouterr().out
     assert "heldout views, nearest_input" in text
     assert "psnr_fg" in text

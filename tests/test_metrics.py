@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import skimage.metrics
 import torch
 
@@ -71,9 +72,10 @@ def test_identical_images_have_the_largest_scores() -> None:
     for image in (noise(3, 32, 32), torch.ones(3, 32, 32), torch.zeros(3, 32, 32)):
         mask = box_mask(32, 32, slice(3, 9), slice(5, 20))
         scores = metrics.score_view(image, mask, image, mask)
-        assert scores == pytest.approx(
-            {"psnr": 100, "psnr_fg": 100, "psnr_crop": 100, "ssim": 1, "ssim_crop": 1, "mask_iou": 1}
-        )
+        decibels, shares = ("psnr", "psnr_fg", "psnr_crop"), ("ssim", "ssim_crop")
+        silhouettes = ("mask_iou", "mask_precision", "mask_recall")
+        colour = {"mask_iou_colour": metrics.colour_mask_iou(image, mask, torch.ones(3)).item()}
+        assert scores == dict.fromkeys(decibels, 100.0) | dict.fromkeys([*shares, *silhouettes], 1.0) | colour
 
 
 def test_scores_of_a_batch_are_those_of_its_images() -> None:
@@ -89,6 +91,9 @@ def test_scores_of_a_batch_are_those_of_its_images() -> None:
         "ssim": metrics.ssim(rendering, target),
         "ssim_crop": metrics.ssim_crop(rendering, target, mask),
         "mask_iou": metrics.mask_iou(alpha, mask),
+        "mask_precision": metrics.mask_precision(alpha, mask),
+        "mask_recall": metrics.mask_recall(alpha, mask),
+        "mask_iou_colour": metrics.colour_mask_iou(rendering, mask, torch.ones(3)),
     }
     for index in np.ndindex(2, 3):
         single = metrics.score_view(rendering[index], alpha[index], target[index], mask[index])
@@ -108,6 +113,35 @@ def test_crop_box(rows: slice, columns: slice, expected: tuple[slice, slice]) ->
     assert metrics.crop_box(box_mask(100, 100, rows, columns)) == expected
 
 
+@pytest.mark.parametrize("size", [(11, 11), (11, 40), (64, 48)])
+@pytest.mark.parametrize("touched", ["nothing", "a corner", "one pixel", "a box", "everything"])
+def test_ssim_skips_windows_without_a_difference_and_equals_the_full_sum(size: tuple[int, int], touched: str) -> None:
+    target = noise(3, *size)
+    change = torch.zeros(1, *size)
+    rows, columns = size
+    areas = {
+        "nothing": (slice(0), slice(0)),
+        "a corner": (slice(rows - 1, rows), slice(columns - 1, columns)),
+        "one pixel": (slice(rows // 2, rows // 2 + 1), slice(columns // 2, columns // 2 + 1)),
+        "a box": (slice(2, rows // 2), slice(columns // 3, columns - 2)),
+        "everything": (slice(None), slice(None)),
+    }
+    change[(slice(None), *areas[touched])] = 1
+    rendering = target + change * 0.3 * (noise(3, *size, seed=1) - target)
+    full = pytorch_msssim.ssim(rendering[None], target[None], data_range=1.0, size_average=False)
+    torch.testing.assert_close(metrics.ssim(rendering, target), full[0], rtol=0, atol=2e-6)
+
+
+def test_psnr_and_ssim_agree_with_torchmetrics() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics.functional.image")
+    rendering, target = noise(2, 3, 40, 53), noise(2, 3, 40, 53, seed=1)
+    options = {"data_range": 1.0, "reduction": "none"}
+    expected = torchmetrics.peak_signal_noise_ratio(rendering, target, dim=(1, 2, 3), **options)
+    torch.testing.assert_close(metrics.psnr(rendering, target).float(), expected, rtol=0, atol=1e-3)
+    expected = torchmetrics.structural_similarity_index_measure(rendering, target, **options)
+    torch.testing.assert_close(metrics.ssim(rendering, target), expected, rtol=0, atol=1e-3)
+
+
 def test_ssim_ignores_half_precision_around_it() -> None:
     target = torch.ones(3, 64, 64)
     target[:, 20:30, 20:30] = 0.3
@@ -120,26 +154,6 @@ def test_ssim_ignores_half_precision_around_it() -> None:
 def test_ssim_of_an_image_smaller_than_its_window_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 11"):
         metrics.ssim(noise(3, 10, 40), noise(3, 10, 40))
-
-
-def test_mask_iou_counts_pixels() -> None:
-    mask = box_mask(20, 20, slice(0, 10), slice(0, 10))
-    shifted = box_mask(20, 20, slice(0, 10), slice(5, 15))
-    assert metrics.mask_iou(0.9 * shifted, mask).item() == pytest.approx(50 / 150)
-    assert metrics.mask_iou(0.4 * mask, mask).item() == 0
-
-
-def test_mask_from_colour_is_the_mean_distance_to_the_background() -> None:
-    mask = box_mask(20, 20, slice(0, 10), slice(0, 10))
-    rendering = torch.stack([1 - 0.31 * mask[0], torch.ones(20, 20), torch.ones(20, 20)])  # mean distance 0.103
-    white = torch.ones(3)
-    assert metrics.colour_mask_iou(rendering, mask, white).item() == 1
-    assert metrics.colour_mask_iou(rendering, mask, white, threshold=0.11).item() == 0
-    assert metrics.colour_mask_iou(rendering, mask, torch.zeros(3)).item() == pytest.approx(100 / 400)
-    both = metrics.colour_mask_iou(
-        rendering.expand(2, 4, 3, 20, 20), mask.expand(2, 4, 1, 20, 20), torch.stack([white, 0 * white])[:, None]
-    )
-    assert both.tolist() == [[1.0] * 4, [0.25] * 4]
 
 
 @pytest.mark.parametrize("score", [metrics.psnr_foreground, metrics.psnr_crop, metrics.ssim_crop])

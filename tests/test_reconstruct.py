@@ -11,11 +11,13 @@ from gslrm.config import MouseConfig
 from gslrm.config_io import config_from_mapping
 from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
+from gslrm.evaluation.protocol import plan, spread
+from gslrm.evaluation.scoring import score_sample
+from gslrm.evaluation.summary import summarise
 from gslrm.model import build_model
 from gslrm.reconstruct import Reconstructor, build_reconstructor, choose_inputs
 from gslrm.refine import refine
 from gslrm.tensor_struct import stack
-from gslrm.training.evaluate import choose_targets, score_sample, spread, summarise
 
 WHITE = torch.ones(3)
 SETTINGS = {
@@ -121,12 +123,13 @@ def test_scores_keep_given_and_held_out_views_apart(tmp_path):
     worker = reconstructor()
     sample = read_sample(scaled_sample(tmp_path / "s", 1.0))
     reconstruction = worker.reconstruct(worker.place(sample, (0, 1, 2, 3)))
-    scores = list(score_sample(worker, reconstruction, choose_targets(sample, (0, 1, 2, 3), None)))
+    (fold,) = plan(sample, (0, 1, 2, 3))
+    scores = list(score_sample(worker, reconstruction, fold.targets))
     assert [score.is_input for score in scores] == [True] * 4 + [False] * 2
-    assert all(score.nearest["psnr_fg"] < 40 for score in scores)  # an input view is not compared with itself
+    assert all(score.methods["nearest_input"]["psnr_fg"] < 40 for score in scores)  # an input view is not compared with itself
     assert set(summarise(scores)) == {"input", "heldout"}
     with pytest.raises(UserError, match=r"views \[3\] .* would not be held-out"):
-        choose_targets(sample, (0, 1, 2, 3), (3, 4))
+        plan(sample, (0, 1, 2, 3), (3, 4))
 
 
 def test_input_views_can_be_chosen_and_must_exist(tmp_path):

@@ -5,6 +5,7 @@ import torch
 from gslrm import visualize
 from gslrm.cameras import Cameras
 from gslrm.types import Rendering, Views
+from gslrm.visualize.colours import DEPTH
 
 GREY = round(0.3 * 255)
 
@@ -68,13 +69,95 @@ def test_grid_rows_are_truth_rendering_their_overlays_and_the_error() -> None:
 
 def test_view_numbers_are_written_above_the_columns() -> None:
     target, rendering = scene(2)
-    numbered = visualize.gt_vs_pred_grid(target, rendering, [3, 5])
     plain = visualize.gt_vs_pred_grid(target, rendering)
-    swapped = visualize.gt_vs_pred_grid(target, rendering, [5, 3])
-    top, _, _, right = boxes(numbered, (0, 10, 0))
-    for other in (plain, swapped):
-        changed = (numbered != other).any(axis=-1)
-        assert changed[:top, : right + 1].any() and changed[:top, right + 1 :].any() and not changed[top:].any()
+    top, _, _, right = boxes(plain, (0, 10, 0))
+    for index in ([3, 5], [0, 5], [3, 4]):
+        changed = (visualize.gt_vs_pred_grid(target, rendering, index) != plain).any(axis=-1)
+        assert changed[:top, : right + 1].any() == (index[0] != 0)
+        assert changed[:top, right + 1 :].any() and not changed[top:].any()
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [1, 0, 2], [2, 1, 0]])
+def test_columns_ascend_by_view_number_in_whatever_order_the_views_come(order: list[int]) -> None:
+    target, rendering = scene(3)
+    own = torch.tensor([0.6, 0.8, 1.0])[:, None, None, None]
+    rendering = Rendering(rendering.rgb, own * rendering.alpha, 2 * own * rendering.depth)
+    names, given = ["left", "top", "right"], [True, False, True]
+    labels = {"names": [names[i] for i in order], "is_input": [given[i] for i in order]}
+    shuffled = (target.map(lambda x: x[order]), rendering.map(lambda x: x[order]))
+    for draw, sorted_scene, shuffled_scene in (
+        (visualize.gt_vs_pred_grid, (target, rendering), shuffled),
+        (visualize.overview, (target, rendering), shuffled),
+        (visualize.depth_alpha_grid, (rendering,), shuffled[1:]),
+    ):
+        ascending = draw(*sorted_scene, view_index=[0, 1, 2], names=names, is_input=given)
+        np.testing.assert_array_equal(draw(*shuffled_scene, view_index=order, **labels), ascending)
+
+
+def test_headings_tell_number_camera_kind_and_score() -> None:
+    columns = visualize.view_columns([4, 7], ["Camera5", "Sphere2"], [True, False], scores=["20 dB", "9 dB"])
+    assert [column.heading for column in columns] == ["4  Camera5\ninput\n20 dB", "7  Sphere2\nheld-out\n9 dB"]
+    assert [column.band for column in columns] == [visualize.BANDS[True], visualize.BANDS[False]]
+    assert [column.heading for column in visualize.view_columns([4])] == ["view 4"]
+
+
+def test_a_band_of_its_kind_marks_every_column_as_wide_as_the_views() -> None:
+    target, rendering = scene(3)
+    picture = visualize.gt_vs_pred_grid(target, rendering, is_input=[True, False, True])
+    cells = [boxes(picture, (0, 10 * i, 0)) for i in (1, 2, 3)]
+    for cell, given in zip(cells, (True, False, True), strict=True):
+        strip = picture[: cell[0], cell[2] : cell[3] + 1]
+        assert (strip == visualize.BANDS[given]).all(axis=-1).all(axis=1).any()
+        assert not (strip == visualize.BANDS[not given]).all(axis=-1).any()
+
+
+def test_a_picture_without_kinds_has_no_bands() -> None:
+    picture = visualize.gt_vs_pred_grid(*scene(2))
+    assert not any((picture == band).all(axis=-1).any() for band in visualize.BANDS.values())
+
+
+def test_depth_runs_from_dark_to_pale_and_is_grey_where_half_the_pixel_is_free() -> None:
+    depth = torch.tensor([1.0, 2.0, 3.0, 2.0, 9.0]).reshape(1, 1, 1, 5)
+    alpha = torch.tensor([1.0, 1.0, 0.5, 0.49, 1.0]).reshape(1, 1, 1, 5)
+    colours = visualize.depth_map(depth, alpha, 1.0, 3.0)[0, :, 0].T
+    expected = torch.tensor([DEPTH[0], DEPTH[2], DEPTH[4], (0.3, 0.3, 0.3), DEPTH[4]])
+    torch.testing.assert_close(colours, expected)
+    brightness = torch.tensor(DEPTH).sum(dim=1)
+    assert (brightness.diff() > 0.3).all()
+
+
+def test_depth_and_alpha_share_one_scale_over_all_views() -> None:
+    _, rendering = scene(2, size=200)
+    depth = torch.ones_like(rendering.depth)
+    depth[1] = 3.0
+    rendering = Rendering(rendering.rgb, rendering.alpha, depth)
+    picture = visualize.depth_alpha_grid(rendering)
+    left, right = (boxes(picture, (0, 0, 10 * i)) for i in (1, 2))
+    pitch = 200 + visualize.GAP
+    for (top, _, start, _), stop in ((left, DEPTH[0]), (right, DEPTH[-1])):
+        cell = picture[top + 2 * pitch : top + 2 * pitch + 200, start : start + 200]
+        assert (np.abs(cell[:, :100] - np.array(stop) * 255) <= 1).all()
+        assert (np.abs(cell[:, 100:].astype(int) - GREY) <= 1).all()
+        alpha = picture[top + pitch : top + pitch + 200, start : start + 200]
+        assert (alpha[:, :100] == 255).all() and (alpha[:, 100:] == 0).all()
+
+
+def test_nothing_rendered_still_draws_a_depth_map() -> None:
+    _, rendering = scene(1)
+    visualize.depth_alpha_grid(Rendering(rendering.rgb, 0 * rendering.alpha, 0 * rendering.depth))
+
+
+@pytest.mark.parametrize(("total", "angles"), [(90, 6), (120, 8), (4, 4), (3, 3), (7, 7), (11, 8)])
+def test_kept_frames_pass_every_frame_on_and_show_some_at_the_angles_they_were_taken(total: int, angles: int) -> None:
+    frames = [np.full((16, 16, 3), number, np.uint8) for number in range(total)]
+    kept = visualize.KeptFrames(iter(frames), total)
+    passed = list(kept)
+    assert all(np.array_equal(a, b) for a, b in zip(passed, frames, strict=True))
+    sheet = kept.sheet()
+    assert [int(frame[0, 0, 0]) for frame in kept.kept] == kept.chosen and len(kept.chosen) == angles
+    assert all((sheet == number).all(axis=-1).any() for number in kept.chosen)
+    if total % angles == 0:
+        assert {b - a for a, b in zip(kept.chosen, [*kept.chosen[1:], total], strict=True)} == {total // angles}
 
 
 def test_heat_runs_from_blue_over_green_and_yellow_to_red_and_background_is_grey() -> None:

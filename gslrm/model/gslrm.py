@@ -96,6 +96,10 @@ class GSLRM(nn.Module):
         """Recompute activations in groups of this many blocks in the backward pass of training; 0 keeps them all."""
         self.transformer_layers.checkpoint_every = blocks
 
+    def clip(self, wanted: bool) -> None:
+        """Clamp pixel Gaussians to [-1, 1]^3 or not, whatever `clip_xyz` says: FaceLift's first passes do without."""
+        self.config = self.config.model_copy(update={"clip_xyz": wanted})
+
     def embed(self, views: Views) -> Float[Tensor, "b n d"]:
         """Tokens after the input norm: learned global tokens, then image tokens view by view."""
         with torch.autocast(views.images.device.type, enabled=False):

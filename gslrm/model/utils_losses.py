@@ -1,4 +1,4 @@
-"""Loss terms, and their weighted sum.
+"""The weighted sum of the loss terms that a configuration enables.
 
 All terms are computed in float32 outside autocast: SSIM in bfloat16 on mostly white pictures was wrong by a factor of
 three, because its variances are small differences of large numbers.
@@ -6,119 +6,115 @@ three, because its variances are small differences of large numbers.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from pytorch_msssim import ssim as windowed_ssim
 from torch import Tensor, nn
 
-from gslrm.config import LossesConfig, ScheduleConfig
+from gslrm.config import LossesConfig, LossTerm, ModelConfig, ScheduleConfig
 from gslrm.errors import UserError
+from gslrm.model import loss_gaussians, loss_pictures, loss_ssim
+from gslrm.model.comparison import Comparison, compare
 from gslrm.model.perceptual import LpipsDistance, VggDistance
-from gslrm.types import Rendering, Views
+from gslrm.types import Batch, Gaussians, Rendering
 
-NEUTRAL = 0.5  # both pictures outside the mask in the masked SSIM
-FOREGROUND = 0.5  # mask above which a pixel counts as foreground
-SSIM_WINDOW = 11  # pixels
+POINTSDIST_WARMUP, POINTSDIST_WARMUP_WEIGHT = 1000, 0.1  # FaceLift's first stage: passes that bring points into view
+AFTER_POINTSDIST = {"l2_loss", "background_loss", "perceptual_loss"}  # wait until there is something to see
+AFTER_L2 = {"perceptual_loss", "lpips_loss"}  # begin after `l2_warmup_steps`
+
+Function = Callable[[Comparison], Tensor]
 
 
 @dataclass(frozen=True)
 class LossReport:
-    """The weighted sum, and each enabled term before weighting under its logged name."""
+    """The weighted sum, each term that counts before weighting under its logged name, and those that begin here."""
 
     total: Float[Tensor, ""]
     terms: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the terms look at, all [N, ., H, W] float32 with batch and views flattened."""
-
-    rendered: Tensor
-    alpha: Tensor
-    target: Tensor
-    mask: Tensor
-    background: Tensor
+    begins: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One term: its weight and the first pass in which it counts."""
+    """One term and its weight over the passes of a run."""
 
+    function: Function
     weight: float
-    function: Callable[[Comparison], Tensor]
     start: int = 0
+    ramp: int = 1
+    """Passes over which the weight grows linearly from `start` on."""
+    before: float = 0.0
+    """Weight until `start`."""
+
+    def weight_at(self, step: int) -> float:
+        """Weight in pass `step`, counted from 0."""
+        if step < self.start:
+            return self.before
+        return self.weight * min(1.0, (step - self.start + 1) / self.ramp)
+
+    @property
+    def begins(self) -> int:
+        """The first pass in which the term counts."""
+        return 0 if self.before else self.start
 
 
 class Losses(nn.Module):
     """The enabled terms of a `training.losses` section."""
 
-    def __init__(self, config: LossesConfig, schedule: ScheduleConfig) -> None:
+    def __init__(self, config: LossesConfig, schedule: ScheduleConfig, *, model: ModelConfig) -> None:
         """Load what the enabled terms need.
 
         Raises:
-            UserError: weights or a package are missing, with the cure; or no term is enabled.
+            UserError: weights or a package are missing, with the cure; or no term counts in some passes.
         """
         super().__init__()
-        self.networks = nn.ModuleDict()
+        self.networks = _networks(config)
+        self.warmup = POINTSDIST_WARMUP if config.warmup_pointsdist else 0
+        functions = _functions(config, model) | {name: self._distance(name) for name in self.networks}
         terms = {
-            "l2_loss": Term(config.l2_loss_weight, masked_l2 if config.masked_l2_loss else l2),
-            "background_loss": Term(config.background_loss_weight, background),
-            "alpha_loss": Term(config.alpha_loss_weight, silhouette),
-            "ssim_loss": Term(config.ssim_loss_weight, masked_ssim if config.masked_ssim_loss else ssim),
+            name: _scheduled(name, weight, functions[name], config, schedule)
+            for name, weight in _weights(config).items()
+            if name in functions
         }
-        if config.perceptual_loss_weight:
-            path = Path(config.perceptual_weights) if config.perceptual_weights else None
-            self.networks["perceptual"] = VggDistance.from_checkpoint(path)
-            terms["perceptual_loss"] = self._network_term("perceptual", config.perceptual_loss_weight, schedule)
-        if config.lpips_loss_weight:
-            self.networks["lpips"] = LpipsDistance()
-            terms["lpips_loss"] = self._network_term("lpips", config.lpips_loss_weight, schedule)
-        self.terms = {name: term for name, term in terms.items() if term.weight}
+        self.terms: dict[str, Term] = {name: term for name, term in terms.items() if term.weight or term.before}
         if not self.terms:
             raise UserError("training.losses: every weight is 0, so nothing can be learned; set l2_loss_weight: 1.0")
-        self.starts = {term.start for term in self.terms.values()}
-        if 0 not in self.starts:
-            raise UserError(
-                "training.losses: no term counts from the first pass; set l2_loss_weight or l2_warmup_steps: 0"
-            )
+        for step in (0, self.warmup):
+            if not any(term.weight_at(step) for term in self.terms.values()):
+                raise UserError(
+                    f"training.losses: no term counts in pass {step}; set l2_loss_weight, or let one begin earlier "
+                    "(starts, schedule.l2_warmup_steps)"
+                )
 
-    def forward(
-        self, rendering: Rendering, target: Views, background: Float[Tensor, "b 3"], *, step: int
-    ) -> LossReport:
-        """Compare a rendering [B, V] with its target views; terms that have not begun are left out."""
+    def forward(self, gaussians: Gaussians, rendering: Rendering, batch: Batch, *, step: int) -> LossReport:
+        """Compare a rendering [B, T] with the batch's target views; terms that do not count yet are left out."""
+        weights = {name: term.weight_at(step) for name, term in self.terms.items()}
+        active = [name for name, weight in weights.items() if weight]
         with torch.autocast(rendering.rgb.device.type, enabled=False):
-            comparison = compare(rendering.float(), target.float(), background.float())
-            values = {name: term.function(comparison) for name, term in self.terms.items() if step >= term.start}
-        total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
-        return LossReport(total, values)
+            comparison = compare(gaussians.float(), rendering.float(), batch.float())
+            values = {name: self.terms[name].function(comparison) for name in active}
+        total = torch.stack([weights[name] * values[name] for name in active]).sum()
+        return LossReport(total, values, frozenset(name for name in active if self.terms[name].begins == step))
 
-    def _network_term(self, name: str, weight: float, schedule: ScheduleConfig) -> Term:
-        return Term(weight, lambda c: self.networks[name](c.rendered, c.target), start=schedule.l2_warmup_steps)
+    def warming_up(self, step: int) -> bool:
+        """Whether pass `step` is one of points-dist's warm-up, in which Gaussians must not be clipped."""
+        return step < self.warmup
 
-
-def compare(rendering: Rendering, target: Views, background: Float[Tensor, "b 3"]) -> Comparison:
-    """Flatten batch and views."""
-    views = target.images.shape[1]
-    return Comparison(
-        rendered=rendering.rgb.flatten(0, 1),
-        alpha=rendering.alpha.flatten(0, 1),
-        target=target.images.flatten(0, 1),
-        mask=target.masks.flatten(0, 1),
-        background=background.repeat_interleave(views, dim=0)[:, :, None, None],
-    )
+    def _distance(self, name: str) -> Function:
+        return lambda c: self.networks[name](c.rendered, c.target)
 
 
 def require_alive(report: LossReport) -> None:
-    """Refuse to go on from a pass in which a term begins and one is dead.
+    """Refuse to go on from a pass in which a term begins and is dead.
 
     Raises:
-        UserError: a term is not finite, or exactly 0 although nothing has been learned yet.
+        UserError: the term is not finite, or exactly 0 although nothing has been learned from it yet.
     """
-    for name, term in report.terms.items():
-        value = term.item()
+    for name in sorted(report.begins):
+        value = report.terms[name].item()
         if not math.isfinite(value):
             raise UserError(f"training.losses: {name} is {value} where it begins; check cameras and images")
         if value == 0:
@@ -128,42 +124,59 @@ def require_alive(report: LossReport) -> None:
             )
 
 
-def l2(c: Comparison) -> Float[Tensor, ""]:
-    """Mean squared error over all pixels and channels."""
-    return (c.rendered - c.target).square().mean()
+def _weights(config: LossesConfig) -> dict[LossTerm, float]:
+    return {
+        "l2_loss": config.l2_loss_weight,
+        "background_loss": config.background_loss_weight,
+        "alpha_loss": config.alpha_loss_weight,
+        "alpha_iou_loss": config.alpha_iou_loss_weight,
+        "ssim_loss": config.ssim_loss_weight,
+        "perceptual_loss": config.perceptual_loss_weight,
+        "lpips_loss": config.lpips_loss_weight,
+        "depth_loss": config.depth_loss_weight,
+        "opacity_loss": config.opacity_loss_weight,
+        "scale_loss": config.scale_loss_weight,
+        "pixelalign_loss": config.pixelalign_loss_weight,
+        "pointsdist_loss": config.pointsdist_loss_weight,
+    }
 
 
-def masked_l2(c: Comparison) -> Float[Tensor, ""]:
-    """Squared error summed over foreground pixels, divided by their number times 3 (at least one pixel)."""
-    foreground = (c.mask > FOREGROUND).float()
-    return ((c.rendered - c.target).square() * foreground).sum() / (3 * foreground.sum().clamp_min(1))
+def _functions(config: LossesConfig, model: ModelConfig) -> dict[str, Function]:
+    """All terms that need no network."""
+    masked_ssim = {"neutral": loss_ssim.masked_ssim, "windows": loss_ssim.foreground_ssim}[config.ssim_mask]
+    patch, masked = model.image_tokenizer.patch_size, config.masked_pixelalign_loss
+    return {
+        "l2_loss": loss_pictures.masked_l2 if config.masked_l2_loss else loss_pictures.l2,
+        "background_loss": loss_pictures.background,
+        "alpha_loss": loss_pictures.silhouette,
+        "alpha_iou_loss": loss_pictures.silhouette_iou,
+        "ssim_loss": masked_ssim if config.masked_ssim_loss else loss_ssim.ssim,
+        "depth_loss": partial(loss_pictures.depth, half_range=model.hull_range, samples=model.hull_samples),
+        "opacity_loss": loss_gaussians.opacity,
+        "scale_loss": loss_gaussians.scale,
+        "pixelalign_loss": partial(loss_gaussians.pixelalign, patch=patch, masked=masked),
+        "pointsdist_loss": partial(loss_gaussians.points_distance, patch=patch),
+    }
 
 
-def background(c: Comparison) -> Float[Tensor, ""]:
-    """Squared distance to the background colour, averaged over the pixels outside the mask."""
-    outside = (c.mask <= FOREGROUND).float()
-    return ((c.rendered - c.background).square() * outside).sum() / (3 * outside.sum().clamp_min(1))
+def _networks(config: LossesConfig) -> nn.ModuleDict:
+    networks = nn.ModuleDict()
+    if config.perceptual_loss_weight:
+        path = Path(config.perceptual_weights) if config.perceptual_weights else None
+        networks["perceptual_loss"] = VggDistance.from_file(path)
+    if config.lpips_loss_weight:
+        networks["lpips_loss"] = LpipsDistance.pretrained()
+    return networks
 
 
-def silhouette(c: Comparison) -> Float[Tensor, ""]:
-    """Mean squared difference of rendered alpha and mask."""
-    return (c.alpha - c.mask).square().mean()
-
-
-def ssim(c: Comparison) -> Float[Tensor, ""]:
-    """1 - SSIM, with SSIM bounded to [0, 1] (Wang et al. 2004; 11x11 Gaussian window of sigma 1.5)."""
-    return _one_minus_ssim(c.rendered, c.target)
-
-
-def masked_ssim(c: Comparison) -> Float[Tensor, ""]:
-    """1 - SSIM of pictures that are both neutral grey outside the mask."""
-    foreground = c.mask > FOREGROUND
-    neutral = c.rendered.new_tensor(NEUTRAL)
-    return _one_minus_ssim(torch.where(foreground, c.rendered, neutral), torch.where(foreground, c.target, neutral))
-
-
-def _one_minus_ssim(rendered: Tensor, target: Tensor) -> Tensor:
-    if min(rendered.shape[-2:]) < SSIM_WINDOW:
-        raise UserError(f"SSIM needs images of at least {SSIM_WINDOW} pixels; set training.losses.ssim_loss_weight: 0")
-    per_image = windowed_ssim(rendered, target, data_range=1.0, size_average=False)
-    return (1 - per_image.clamp(0, 1)).mean()
+def _scheduled(
+    name: LossTerm, weight: float, function: Function, config: LossesConfig, schedule: ScheduleConfig
+) -> Term:
+    """A term that begins where `starts` says, or where FaceLift's schedule has it."""
+    start = config.starts.get(name, schedule.l2_warmup_steps if name in AFTER_L2 else 0)
+    before = 0.0
+    if config.warmup_pointsdist and name in AFTER_POINTSDIST:
+        start = max(start, POINTSDIST_WARMUP)
+    if config.warmup_pointsdist and name == "pointsdist_loss":
+        start, before = POINTSDIST_WARMUP, POINTSDIST_WARMUP_WEIGHT
+    return Term(function, weight, start, config.ramps.get(name, 1), before)

@@ -35,12 +35,33 @@ def first_hits(
             others = [index for index in range(count) if index != view]
             if not others or not chosen.any():
                 continue
-            start, heading = (rays[scene, view][chosen][:, None] for rays in (origin, direction))
+            rays = origin[scene, view][chosen], direction[scene, view][chosen]
             distance = hits[scene, view][chosen][:, None] + offsets
-            points = start + distance[..., None] * heading
-            inside = hull_coverage(points.flatten(0, 1), views.masks[scene, others], views.cameras[scene][others])
-            hits[scene, view][chosen] = _first_crossing(distance, inside.unflatten(0, distance.shape))
+            inside = _coverage_along(*rays, distance, views.masks[scene, others], views.cameras[scene][others])
+            hits[scene, view][chosen] = _first_crossing(distance, inside)
     return hits
+
+
+@torch.no_grad()
+def hull_depth(
+    views: Views, cameras: Cameras, wanted: Bool[Tensor, "b t h w"], *, half_range: float, samples: int
+) -> Float[Tensor, "b t h w"]:
+    """z-depth at which wanted pixels' rays of any cameras [B, T] first meet the hull of all `views` [B, V]; else 0."""
+    origin, direction = cameras.rays()
+    depth = torch.zeros_like(origin[..., 0])
+    nearest = nearest_to_origin(origin, direction)[0]
+    offsets = torch.linspace(-half_range, half_range, samples, dtype=depth.dtype, device=depth.device)
+    for scene, view in wanted.flatten(2).any(dim=2).nonzero().tolist():
+        chosen = wanted[scene, view]
+        heading = direction[scene, view][chosen]
+        distance = nearest[scene, view][chosen][:, None] + offsets
+        inside = _coverage_along(
+            origin[scene, view][chosen], heading, distance, views.masks[scene], views.cameras[scene]
+        )
+        axis = cameras.world_from_camera[scene, view, :3, 2]
+        hit = (inside >= SURFACE).any(dim=1)
+        depth[scene, view][chosen] = _first_crossing(distance, inside) * (heading @ axis) * hit
+    return depth
 
 
 def hull_coverage(
@@ -56,6 +77,17 @@ def hull_coverage(
         least[alive] = torch.minimum(least[alive], _coverage(points[alive], masks[view], cameras[view : view + 1]))
         alive = alive[least[alive] > 0]
     return least
+
+
+def _coverage_along(
+    origin: Float[Tensor, "n 3"],
+    direction: Float[Tensor, "n 3"],
+    distance: Float[Tensor, "n s"],
+    masks: Float[Tensor, "v 1 h w"],
+    cameras: Cameras,
+) -> Float[Tensor, "n s"]:
+    points = origin[:, None] + distance[..., None] * direction[:, None]
+    return hull_coverage(points.flatten(0, 1), masks, cameras).unflatten(0, distance.shape)
 
 
 def _coverage(points: Float[Tensor, "n 3"], mask: Float[Tensor, "1 h w"], camera: Cameras) -> Float[Tensor, "n"]:

@@ -1,7 +1,8 @@
 """Published checkpoints to our models, with a report and no silent gaps.
 
 Our GS-LRM has the original's parameter names, so nothing is renamed; what else a published checkpoint holds (frozen VGG
-weights of the perceptual loss) is named in the report.
+weights of the perceptual loss) is named in the report. The weights of a file are those that inference uses: averaged
+where the run kept an average, with its adapter merged where it learned one.
 """
 
 import logging
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gslrm.errors import UserError
+from gslrm.model.adapter import Adapter, Base, fingerprint, whole_state
 
 IGNORED_PREFIX = "loss_calculator."
 CONTAINERS = ("model", "state_dict")
@@ -40,14 +42,19 @@ class LoadReport:
 
 
 def load_published(
-    model: nn.Module, source: Mapping[str, Tensor] | str | Path, allow_partial: bool = False
+    model: nn.Module,
+    source: Mapping[str, Tensor] | str | Path,
+    allow_partial: bool = False,
+    *,
+    name: str = "state dict",
 ) -> LoadReport:
     """Load weights under their published names.
 
     Args:
         model: from `build_model`.
-        source: a state dict, or a FaceLift checkpoint file (read with weights_only).
+        source: a state dict, or a checkpoint file of FaceLift's or ours (read with weights_only).
         allow_partial: take what fits instead of refusing anything less than the whole core.
+        name: what messages call a state dict; a file is called by its path.
 
     Returns:
         The report, which is also logged.
@@ -55,9 +62,10 @@ def load_published(
     Raises:
         UserError: the file cannot be read, or tensors are missing, of another shape or unknown to the model.
     """
-    name = "state dict" if isinstance(source, Mapping) else str(source)
-    weights = dict(source) if isinstance(source, Mapping) else read_state_dict(Path(source))
-    own = model.state_dict()
+    if isinstance(source, str | Path):
+        name, source = str(source), read_state_dict(Path(source))
+    weights = dict(source)
+    own = whole_state(model)
     ignored = tuple(key for key in weights if key.startswith(IGNORED_PREFIX))
     misfits = {
         key: f"{key} is {tuple(weights[key].shape)}, the model wants {tuple(own[key].shape)}"
@@ -72,7 +80,9 @@ def load_published(
     if not allow_partial and (missing or misfits or unexpected):
         raise UserError(_refusal(name, report, list(misfits.values())))
     _require_finite(name, fitting)
-    model.load_state_dict(own | fitting)
+    with torch.no_grad():
+        for key, value in fitting.items():
+            own[key].copy_(value)
     logger.info("%s: %s", name, report)
     return report
 
@@ -83,14 +93,51 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: missing, damaged, or holding more than tensors and plain values.
     """
-    content = read_checkpoint_file(path)
-    for container in CONTAINERS:
-        if isinstance(content.get(container), dict):
-            content = content[container]
-            break
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: holds no state dict; expected tensors by name, alone or under 'model'")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return deployed_weights(read_checkpoint_file(path), name=str(path))
+
+
+def deployed_weights(
+    content: Mapping[str, Any], *, name: str, base: str | None = None, averaged: bool = True
+) -> dict[str, Tensor]:
+    """The weights in a checkpoint's content that inference uses.
+
+    Args:
+        content: from `read_checkpoint_file`.
+        name: begins messages.
+        base: where the weights are that an adapter belongs to, when they have moved.
+        averaged: take the running average where there is one.
+
+    Raises:
+        UserError: it holds no state dict, or the weights that its adapter belongs to are not there.
+    """
+    average = content["ema"]["weights"] if averaged and "ema" in content else {}
+    if "adapter" in content:
+        adapter = Adapter(content["adapter"]["tensors"] | average, content["adapter"]["scale"])
+        return adapter.merge(base_weights(Base(**content["base"]), moved_to=base, name=name))
+    weights = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), content)
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{name}: holds no state dict; expected tensors by name, alone or under 'model'")
+    return {key.removeprefix("module."): value for key, value in weights.items()} | average
+
+
+def base_weights(base: Base, *, moved_to: str | None, name: str) -> dict[str, Tensor]:
+    """The weights that the run of a checkpoint `name` began with, float32.
+
+    Raises:
+        UserError: they are not where they were, or the file holds others now.
+    """
+    path, cure = Path(moved_to or base.path), "name the right file: --set training.adapt.base=PATH"
+    if not path.is_file():
+        raise UserError(f"{name}: belongs to the weights in {path}, which is not there; put it back, or {cure}")
+    weights = read_state_dict(path)
+    core = {key: value.float() for key, value in weights.items() if not key.startswith(IGNORED_PREFIX)}
+    found = fingerprint(core)
+    if found != base.fingerprint:
+        raise UserError(
+            f"{name}: belongs to weights with the fingerprint {base.fingerprint[:12]}, and {path} holds {found[:12]}; "
+            f"{cure}"
+        )
+    return core
 
 
 def read_checkpoint_file(path: Path) -> dict[str, Any]:

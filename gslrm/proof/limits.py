@@ -26,8 +26,8 @@ class Limits:
     """From how many px on outline counts for `lacking` and `excess`."""
     lacking: float = 0.4
     """Largest share of the other views' outline that this view's mask alone denies; a missing tail makes up to 0.3."""
-    excess: float = 0.4
-    """Largest share of a view's outline that at least two other views deny."""
+    excess: float = 0.6
+    """Largest share of a view's outline that at least two other views deny; two missing tails make up to 0.4."""
     mask_warning: float = 0.05
     """From this `lacking` or `excess` on, a mask is mentioned."""
     smallest_share: float = 0.002

@@ -1,25 +1,57 @@
 """AdamW with decay groups, its schedule, and the guard that decides whether an update is taken."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gslrm.config import OptimizerConfig, RuntimeConfig
+from gslrm.errors import UserError
+from gslrm.model.adapt import layer_count, rate_share
+from gslrm.model.adapter import trainable
+
+OWN_KEYS = ("lr_share", "decays")  # of a group: what the configuration says, whatever a checkpoint's groups say
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW over trainable parameters: group 0 decays matrices, group 1 holds norms without decay.
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, fused: bool, layer_lr_decay: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW over trainable parameters: a group that decays matrices, then one of norms without decay.
 
-    The order inside the groups is FaceLift's, so that its optimiser state could be taken over.
+    With `layer_lr_decay` below 1 there are two such groups per rate, the heads' first; `lr_share` is a group's share of
+    the full rate. The order inside the groups is FaceLift's, so that its optimiser state could be taken over.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+    parameters, layers = trainable(model), layer_count(name for name, _ in model.named_parameters())
+    shares = {name: rate_share(name, layers=layers, decay=layer_lr_decay) for name in parameters}
+    groups: list[dict[str, Any]] = []
+    for share in sorted(set(shares.values()), reverse=True):
+        mine = [value for name, value in parameters.items() if shares[name] == share]
+        for decays, chosen in ((True, [p for p in mine if p.ndim >= 2]), (False, [p for p in mine if p.ndim < 2])):
+            decay = config.weight_decay if decays else 0.0
+            groups.append({"params": chosen, "weight_decay": decay, "lr_share": share, "decays": decays})
+    filled = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(filled, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take over the state of an optimiser of the same parameters, but not which groups decay and at what rates.
+
+    Raises:
+        UserError: its parameters are grouped otherwise.
+    """
+    own = [{key: group[key] for key in OWN_KEYS} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(dict(state))
+    except ValueError as error:
+        raise UserError(
+            "the checkpoint's optimiser groups its parameters otherwise, as training.adapt.layer_lr_decay below 1 "
+            "does; keep that key, or take weights only, in a new run: --load"
+        ) from error
+    for group, keys in zip(optimizer.param_groups, own, strict=True):
+        group.update(keys)
 
 
 def learning_rate(update: int, *, peak: float, warmup: int, total: int) -> float:
@@ -41,9 +73,18 @@ class UpdateReport:
 class GuardedUpdate:
     """Clips gradients, takes or skips the update, and never leaves the scaler half done."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, config: RuntimeConfig, *, scale: bool, device: str) -> None:
-        """`scale` turns on gradient scaling, which float16 needs."""
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        config: RuntimeConfig,
+        *,
+        scale: bool,
+        device: str,
+        pull: Callable[[], None] | None = None,
+    ) -> None:
+        """`scale` turns on gradient scaling, which float16 needs; `pull` adds to unscaled gradients."""
         self.optimizer = optimizer
+        self.pull = pull
         self.config = config
         self.scaler = torch.amp.GradScaler(device, enabled=scale)
 
@@ -60,6 +101,8 @@ class GuardedUpdate:
         if not parameters:  # every accumulated loss was not finite; a scaler cannot be updated without gradients
             return UpdateReport(taken=False, gradient_norm=math.nan)
         self.scaler.unscale_(self.optimizer)
+        if self.pull is not None:
+            self.pull()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         clip = self.config.grad_clip_norm
         taken = losses_finite and bool(norm.isfinite())

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 
 from gslrm.cameras import Cameras
+from gslrm.config import InferenceConfig
 from gslrm.data.placed_sample import load_targets, mask_policy
+from gslrm.evaluation.scoring import score_sample
+from gslrm.evaluation.summary import summarise
 from gslrm.export import (
     as_uint8,
     depth_scale,
@@ -21,14 +24,12 @@ from gslrm.export import (
 )
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
 from gslrm.tensor_struct import concatenate
-from gslrm.training.evaluate import score_sample, summarise
 from gslrm.types import Rendering
-from gslrm.visualize import overview
+from gslrm.visualize import KeptFrames, depth_alpha_grid, gaussian_slices, overview
 
 TURNTABLE_FIELD_OF_VIEW = 35.0  # degrees; the crop's own is about 25, so a turning tail stays inside
 TURNTABLE_MARGIN = 1.15
 SURFACE = 0.5  # coverage from which a pixel has a depth
-FACELIFT_FOOTPRINT = 2.518  # world units across a picture of the published rigs: 50 degrees at distance 2.7
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,39 @@ def write_outputs(
     write_ply(reconstruction.in_source(), folder / "gaussians.ply", reconstructor.config.inference.min_opacity)
     rendered = [_RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected]
     _write_renders(folder / "renders", rendered)
+    write_picture(folder / "gaussians.png", gaussian_slices(reconstruction.in_source()))
     if video:
-        frames = turntable(reconstructor, reconstruction)
+        count = reconstructor.config.inference.turntable_frames
+        frames = KeptFrames(turntable(reconstructor, reconstruction), count)
         write_video(folder / "turntable.mp4", frames)
+        write_picture(folder / "turntable.png", frames.sheet())
+    if not selected:
+        return
+    crops = render_crops(reconstructor, reconstruction, views)
+    names, given = _names(reconstruction, views), _given(reconstruction, views)
+    write_picture(folder / "depth_alpha.png", depth_alpha_grid(crops, views, names=names, is_input=given))
     seen = tuple(view.index for view in selected if view.image_path.is_file())
     if seen:
         scores = list(score_sample(reconstructor, reconstruction, seen))
         write_json(folder / "metrics.json", {"summary": summarise(scores), "views": {s.view: s.model for s in scores}})
-        write_picture(folder / "overview.png", overview_picture(reconstructor, reconstruction, seen))
+        seen_crops = crops[[views.index(view) for view in seen]]
+        write_picture(folder / "overview.png", overview_picture(reconstructor, reconstruction, seen, seen_crops))
 
 
 def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Iterator[np.ndarray]:
-    """Frames of one turn about the object, in equal angular steps with z up."""
-    options, mouse = reconstructor.config.inference, reconstructor.config.mouse
-    footprint = mouse.crop_footprint if mouse.normalize_cameras else FACELIFT_FOOTPRINT
+    """Frames of one turn about the object, in equal angular steps with z up; the last step leads back to the first."""
+    placement = reconstruction.placed.placement
+    source_from_world = placement.world_from_source.inverse()
+    cameras = turntable_cameras(reconstructor.config.inference, placement.world_footprint)
+    for number in range(reconstructor.config.inference.turntable_frames):
+        rendering = reconstructor.render(reconstruction, cameras[number].transform(source_from_world))
+        yield as_uint8(rendering.rgb[0])
+
+
+def turntable_cameras(options: InferenceConfig, footprint: float) -> Cameras:
+    """One camera per frame [n] that shows a little more than `footprint` world units at the origin."""
     radius = TURNTABLE_MARGIN * footprint / 2 / np.tan(np.radians(TURNTABLE_FIELD_OF_VIEW / 2))
-    cameras = Cameras.orbit(
+    return Cameras.orbit(
         options.turntable_frames,
         radius=float(radius),
         elevation=options.turntable_elevation,
@@ -79,22 +97,31 @@ def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> I
         size=options.turntable_size,
         dtype=torch.float64,
     )
-    placement = reconstruction.placed.placement
-    source_from_world = placement.world_from_source.inverse()
-    for number in range(options.turntable_frames):
-        rendering = reconstructor.render(reconstruction, cameras[number].transform(source_from_world))
-        yield as_uint8(rendering.rgb[0])
 
 
-def overview_picture(reconstructor: Reconstructor, reconstruction: Reconstruction, seen: Sequence[int]) -> np.ndarray:
-    """GT | render | error at the object-centred crops."""
+def render_crops(reconstructor: Reconstructor, reconstruction: Reconstruction, views: Sequence[int]) -> Rendering:
+    """Pictures [v, ...] at the object-centred crops of the sample's cameras, depth in the sample's units."""
     placed = reconstruction.placed
+    cameras = [placed.placement.crop_camera(view.camera) for view in placed.sample.select(tuple(views))]
+    return concatenate([reconstructor.render(reconstruction, camera) for camera in cameras])
+
+
+def overview_picture(
+    reconstructor: Reconstructor, reconstruction: Reconstruction, seen: Sequence[int], crops: Rendering
+) -> np.ndarray:
+    """GT | render | error at the object-centred crops; `crops` are the renderings of the views `seen`."""
     policy = mask_policy(reconstructor.dataset, reconstructor.config.mouse)
-    truth = load_targets(placed, tuple(seen), policy, WHITE)
-    cameras = [placed.placement.crop_camera(view.camera) for view in placed.sample.select(tuple(seen))]
-    rendering = concatenate([reconstructor.render(reconstruction, camera) for camera in cameras])
-    names = [placed.sample.views[index].name for index in seen]
-    return overview(truth, rendering, names, [index in placed.input_index for index in seen])
+    truth = load_targets(reconstruction.placed, tuple(seen), policy, WHITE)
+    names, given = _names(reconstruction, seen), _given(reconstruction, seen)
+    return overview(truth, crops, names, given, view_index=seen)
+
+
+def _names(reconstruction: Reconstruction, views: Sequence[int]) -> list[str]:
+    return [reconstruction.placed.sample.views[index].name for index in views]
+
+
+def _given(reconstruction: Reconstruction, views: Sequence[int]) -> list[bool]:
+    return [index in reconstruction.placed.input_index for index in views]
 
 
 def _write_renders(folder: Path, rendered: Sequence[_RenderedView]) -> None:

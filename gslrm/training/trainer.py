@@ -1,7 +1,6 @@
 """The training loop, written out."""
 
 import logging
-import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,27 +12,31 @@ from gslrm.data import build_dataset, load_batches
 from gslrm.errors import UserError
 from gslrm.metrics import has_foreground, mask_iou
 from gslrm.model import build_model
+from gslrm.model.adapt import trainable_table
 from gslrm.model.utils_losses import Losses, LossReport, require_alive
-from gslrm.model.weights import load_published
 from gslrm.reconstruct import build_reconstructor
+from gslrm.training.adaptation import Adaptation
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
-from gslrm.training.log import RunLog
-from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate
+from gslrm.training.cost import PassClock, peak_memory
+from gslrm.training.log import METRICS_FILE, RunLog
+from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate, restore_optimizer
+from gslrm.training.report import write_report
 from gslrm.training.runtime import random_state, restore_random_state, seed_everything
 from gslrm.training.validation import Validation
 from gslrm.types import Batch, Rendering
-from gslrm.visualize import gt_vs_pred_grid
+from gslrm.visualize import depth_alpha_grid, gt_vs_pred_grid
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: passes done, updates taken, updates skipped in a row."""
+    """Where a run stands: passes done, updates taken, updates skipped in a row and in all."""
 
     passes: int = 0
     updates: int = 0
     skipped: int = 0
+    skipped_total: int = 0
 
 
 class Trainer:
@@ -51,24 +54,31 @@ class Trainer:
         self.dataset = build_dataset(config)
         self.model = build_model(config.model)
         self.reconstructor = build_reconstructor(self.model, config)
-        self.validation = Validation(config)
+        self.adaptation = Adaptation(self.model, config.training.adapt)
+        self.validation = Validation(config, run_dir / METRICS_FILE)
         self.runtime = self.reconstructor.runtime
-        self.losses = Losses(config.training.losses, config.training.schedule).to(self.runtime.device)
+        self.losses = Losses(config.training.losses, config.training.schedule, model=config.model).to(
+            self.runtime.device
+        )
         self.model.recompute_every(config.training.runtime.grad_checkpoint_every)
         if config.training.runtime.torch_compile:
             self.model.compile()
-        self.optimizer = build_optimizer(self.model, config.training.optimizer, fused=True)
+        self.optimizer = build_optimizer(
+            self.model, config.training.optimizer, fused=True, layer_lr_decay=config.training.adapt.layer_lr_decay
+        )
         self.update = GuardedUpdate(
             self.optimizer,
             config.training.runtime,
             scale=self.runtime.needs_scaler,
             device=self.runtime.device.type,
+            pull=self.adaptation.pull,
         )
         options = config.training.checkpointing
         folder = Path(options.checkpoint_dir) if options.checkpoint_dir else run_dir / "checkpoints"
         self.checkpoints = CheckpointFolder(folder, options.keep_last)
         self.position = Position()
         self.losses_finite = True
+        self.clock = PassClock(self.runtime.device)
         self.schedule_start = 0
         self.wandb_id = uuid.uuid4().hex[:8]
         self.total_passes = passes_of_run(config, samples=len(self.dataset))
@@ -77,20 +87,28 @@ class Trainer:
         """Train to the end of the schedule, or to the early stop.
 
         Raises:
-            UserError: a sample is broken, or updates are skipped again and again.
+            UserError: a sample is broken, updates are skipped again and again, or random weights would be kept.
         """
-        log = RunLog(self.run_dir, self.config, done=self.position.passes, wandb_id=self.wandb_id)
-        batches = load_batches(self.dataset, self.config, start=self.position.passes, stop=self.stop_pass)
+        self.adaptation.require_loaded()
+        adapt, rate = self.config.training.adapt, self.config.training.optimizer.lr
+        logger.info("%s", trainable_table(self.model, adapt, rate=rate))
+        done = self.position.passes
+        batches = load_batches(self.dataset, self.config, start=done, stop=self.stop_pass)
         every = self.config.training.logging.print_every
         self.model.train()
-        with progress("training", self.stop_pass, done=self.position.passes, every=every) as bar:
+        with (
+            RunLog(self.run_dir, self.config, done=done, wandb_id=self.wandb_id) as log,
+            progress("training", self.stop_pass, done=done, every=every) as bar,
+        ):
+            self.clock.start()
             for batch in batches:
-                started = time.perf_counter()
+                self.clock.lap("data")
                 values, rendering = self.train_pass(batch)
-                values["train/step_time"] = time.perf_counter() - started
+                self.clock.stop()
                 bar.advance(note=f"loss {values['train/loss']:.4f}")
                 self.record(log, values, batch, rendering)
-        log.close()
+                self.clock.start()
+        write_report(self.run_dir)
 
     @property
     def stop_pass(self) -> int:
@@ -110,11 +128,11 @@ class Trainer:
         """Forward and backward of one batch, and an update when enough passes are accumulated."""
         accumulate = self.config.training.runtime.grad_accum_steps
         report, rendering = self.step(batch.to(self.runtime.device))
-        if self.position.passes in self.losses.starts:
-            require_alive(report)
+        require_alive(report)
         finite = bool(report.total.isfinite())
         if finite:
             self.update.backward(report.total / accumulate)
+        self.clock.lap("backward")
         self.losses_finite = finite and (self.position.passes % accumulate == 0 or self.losses_finite)
         self.position = replace(self.position, passes=self.position.passes + 1)
         values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
@@ -122,14 +140,23 @@ class Trainer:
         if self.position.passes % accumulate == 0 or self.position.passes == self.stop_pass:
             values["train/grad_norm"] = self.take_update(batch).gradient_norm
             values["train/skipped_updates"] = self.position.skipped
+            values |= self.adaptation.scalars()
+            values["train/skipped_total"] = self.position.skipped_total
+        self.clock.lap("update")
         return values, rendering
 
     def step(self, batch: Batch) -> tuple[LossReport, Rendering]:
         """Views to Gaussians to pictures to losses."""
+        if self.config.model.clip_xyz:
+            self.model.clip(not self.losses.warming_up(self.position.passes))
         with self.runtime.autocast():
             gaussians = self.model(batch.input)
+        self.clock.lap("forward")
         rendering = self.reconstructor.rasterizer(gaussians.float(), batch.target.cameras, batch.background)
-        return self.losses(rendering, batch.target, batch.background, step=self.position.passes), rendering
+        self.clock.lap("render")
+        report = self.losses(gaussians, rendering, batch, step=self.position.passes)
+        self.clock.lap("loss")
+        return report, rendering
 
     def set_learning_rate(self) -> float:
         """Set the rate of the next update from the number of updates taken; skipped ones do not advance it."""
@@ -142,7 +169,7 @@ class Trainer:
             total=total - self.schedule_start + 1,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_share"]
         return rate
 
     def take_update(self, batch: Batch) -> UpdateReport:
@@ -155,8 +182,9 @@ class Trainer:
         position = self.position
         if report.taken:
             self.position = replace(position, updates=position.updates + 1, skipped=0)
+            self.adaptation.after_update()
             return report
-        self.position = replace(position, skipped=position.skipped + 1)
+        self.position = replace(position, skipped=position.skipped + 1, skipped_total=position.skipped_total + 1)
         logger.warning(
             "pass %d: update skipped (gradient norm %.3g, samples %s)",
             position.passes, report.gradient_norm, ", ".join(batch.names),
@@ -174,15 +202,20 @@ class Trainer:
         """Log, draw, validate and save where the pass number asks for it."""
         step, last = self.position.passes, self.position.passes == self.stop_pass
         options = self.config.training
-        if step % options.logging.wandb.log_every == 0 or step == 1 or last:
+        skipped = bool(values.get("train/skipped_updates"))
+        if step % options.logging.wandb.log_every == 0 or step == 1 or last or skipped:
             seen = has_foreground(batch.target.masks)
             if seen.any():
                 iou = mask_iou(rendering.alpha.detach().cpu()[seen], batch.target.masks[seen])
                 values["train/mask_iou"] = float(iou.mean())
-            log.scalars(step, values)
+            cost = self.clock.means() | peak_memory(self.runtime.device)
+            values |= {f"train/{name}": value for name, value in cost.items()}
+            log.scalars(step, values, batch.names)
         if step % options.logging.vis_every == 0:
-            shown = gt_vs_pred_grid(batch.target[0], rendering[0].detach(), view_index=batch.target_index[0].tolist())
-            log.picture(step, "train/gt_vs_pred", shown)
+            drawn, views, given = rendering[0].detach(), batch.target_index[0].tolist(), batch.input_index[0].tolist()
+            is_input = [view in given for view in views]
+            log.picture(step, "train/gt_vs_pred", gt_vs_pred_grid(batch.target[0], drawn, views, is_input=is_input))
+            log.picture(step, "train/depth_alpha", depth_alpha_grid(drawn, views, is_input=is_input))
         if self.config.validation.enabled and (step % self.config.validation.val_every == 0 or last):
             self.validate(log, step)
         boundary = step % options.runtime.grad_accum_steps == 0
@@ -201,7 +234,8 @@ class Trainer:
         """Score samples that are not trained on; training goes on as if nothing had happened."""
         state = random_state()
         self.model.eval()
-        report = self.validation.run(self.reconstructor)
+        with self.adaptation.averaged():
+            report = self.validation.run(self.reconstructor)
         self.model.train()
         restore_random_state(state)
         log.scalars(step, report.scalars)
@@ -210,39 +244,46 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not stopped."""
         return {
-            "model": self.model.state_dict(),
+            **self.adaptation.state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.update.scaler.state_dict(),
             "fwdbwd_pass_step": self.position.passes,
             "param_update_step": self.position.updates,
             "skipped_updates": self.position.skipped,
+            "skipped_total": self.position.skipped_total,
             "schedule_start": self.schedule_start,
             "random_state": random_state(),
             "wandb_id": self.wandb_id,
             "config": self.config.model_dump(mode="json"),
         }
 
-    def restore(self, content: dict[str, Any]) -> None:
+    def restore(self, content: dict[str, Any], *, path: Path, foreign: bool = False) -> None:
         """Go on from a checkpoint's state."""
-        load_published(self.model, content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self.adaptation.restore(content, path=path, foreign=foreign)
+        restore_optimizer(self.optimizer, content["optimizer"])
         self.update.scaler.load_state_dict(content["scaler"])
-        self.position = Position(content["fwdbwd_pass_step"], content["param_update_step"], content["skipped_updates"])
+        self.position = Position(
+            passes=content["fwdbwd_pass_step"],
+            updates=content["param_update_step"],
+            skipped=content["skipped_updates"],
+            skipped_total=content.get("skipped_total", 0),  # older checkpoints do not count them
+        )
         self.schedule_start = content["schedule_start"]
         self.wandb_id = content["wandb_id"]
         restore_random_state(content["random_state"])
 
-    def restore_foreign(self, content: dict[str, Any]) -> None:
+    def restore_foreign(self, path: Path) -> None:
         """Go on from another run's checkpoint, where `reset_lr` and `reset_weight_decay` take effect.
 
         Not so from the run's own: its schedule would begin anew at every interruption.
         """
-        self.restore(content)
+        self.restore(load_checkpoint(path), path=path, foreign=True)
         optimizer = self.config.training.optimizer
         if optimizer.reset_lr:
             self.schedule_start = self.position.updates
         if optimizer.reset_weight_decay:
-            self.optimizer.param_groups[0]["weight_decay"] = optimizer.weight_decay
+            for group in self.optimizer.param_groups:
+                group["weight_decay"] = optimizer.weight_decay if group["decays"] else 0.0
 
 
 def resume(trainer: Trainer, choice: str, *, load: Path | None = None) -> None:
@@ -261,17 +302,17 @@ def resume(trainer: Trainer, choice: str, *, load: Path | None = None) -> None:
     if load is not None:
         if choice not in ("auto", "none"):
             raise UserError(f"--load {load} and --resume {choice} exclude each other; give one")
-        load_published(trainer.model, load)
+        trainer.adaptation.load(load)
     elif choice not in ("auto", "none"):
-        trainer.restore_foreign(load_checkpoint(Path(choice)))
+        trainer.restore_foreign(Path(choice))
     elif own and not options.force_resume_ckpt:
-        path, content = trainer.checkpoints.load_newest() or (None, {})
+        path, content = trainer.checkpoints.load_newest() or (Path(), {})
         logger.info("resuming from %s", path)
-        trainer.restore(content)
+        trainer.restore(content, path=path)
     elif options.resume_ckpt and options.reset_training_state:
-        load_published(trainer.model, options.resume_ckpt)
+        trainer.adaptation.load(Path(options.resume_ckpt))
     elif options.resume_ckpt:
-        trainer.restore_foreign(load_checkpoint(Path(options.resume_ckpt)))
+        trainer.restore_foreign(Path(options.resume_ckpt))
 
 
 def passes_of_run(config: Config, *, samples: int) -> int:

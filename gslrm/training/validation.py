@@ -1,16 +1,31 @@
 """Samples that are not trained on, scored during a run at given and at held-out cameras."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gslrm.config import Config
 from gslrm.config_io import parse_view_list
 from gslrm.data.lists import find_samples, require_images
+from gslrm.data.placed_sample import load_targets, mask_policy
 from gslrm.data.sample import Sample, read_sample
-from gslrm.reconstruct import Reconstruction, Reconstructor, choose_inputs
-from gslrm.training.evaluate import Scores, ViewScore, choose_targets, picture, scalars, score_sample, spread, summarise
+from gslrm.evaluation.baselines import ALL, TRIVIAL, Baseline
+from gslrm.evaluation.memorising import HELDOUT, INPUT, Validated, is_memorising, read_history
+from gslrm.evaluation.protocol import Fold, plan, spread
+from gslrm.evaluation.scoring import MODEL, Scores, ViewScore, score_folds
+from gslrm.evaluation.split import overlap
+from gslrm.evaluation.summary import scalars, summarise
+from gslrm.metrics import average
+from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor, choose_inputs
+from gslrm.visualize import gt_vs_pred_grid
+
+MEMORISING = "val/memorising"
+GEOMETRY = ("count", "effective_count", "floaters", "haze", "chamfer", "f_score")  # logged as val/gaussians_*
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,45 +39,104 @@ class ValidationReport:
 @dataclass(frozen=True)
 class _Case:
     sample: Sample
-    inputs: tuple[int, ...]
-    targets: tuple[int, ...]
+    folds: tuple[Fold, ...]
 
 
 class Validation:
     """The evenly spread samples of `validation.dataset_path` that a run is judged on."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, metrics: Path | None = None) -> None:
         """Read their camera files, so that what is wrong with them shows before the first pass.
+
+        Args:
+            config: its `validation` section says what is scored and how.
+            metrics: metrics.jsonl of the run, whose validations so far count in judging whether it memorises.
 
         Raises:
             UserError: a sample is not there, cannot be read, or has not the views that are asked for.
         """
         validation = config.validation
         self.cases: list[_Case] = []
+        self.metrics = metrics
+        self.history: list[Validated] | None = None
+        self.baselines: Mapping[str, Baseline] = ALL if validation.visual_hull else TRIVIAL
+        self._scored: dict[tuple[str, int, bool], Mapping[str, Scores]] = {}
         if not validation.enabled:
             return
         directories = find_samples(Path(str(validation.dataset_path)))
+        _warn_of_overlap(config, directories)
         chosen = [directories[position] for position in spread(len(directories), validation.max_samples)]
         require_images(chosen)
-        heldout = parse_view_list(validation.heldout_views or "all", option="validation.heldout_views")
+        asked = validation.heldout_views
+        heldout = None if asked is None else parse_view_list(asked, option="validation.heldout_views")
         for directory in chosen:
             sample = read_sample(directory)
-            inputs = choose_inputs(config, sample)
-            self.cases.append(_Case(sample, inputs, choose_targets(sample, inputs, heldout)))
+            folds = plan(sample, choose_inputs(config, sample), heldout, validation.protocol)
+            self.cases.append(_Case(sample, folds))
 
     def run(self, reconstructor: Reconstructor) -> ValidationReport:
-        """Reconstruct and score every sample.
+        """Reconstruct and score every sample; warn when the run learns its input pictures instead of the object.
 
         Raises:
             UserError: an image is damaged.
         """
-        scores: list[ViewScore] = []
+        views: list[ViewScore] = []
+        geometry: list[Scores] = []
+        baselines = {} if self._scored else self.baselines
         for case in self.cases:
-            scores += score_sample(reconstructor, self._reconstruct(reconstructor, case), case.targets)
-        first = self.cases[0]
-        drawn = picture(reconstructor, self._reconstruct(reconstructor, first), first.targets)
-        return ValidationReport(scalars(summarise(scores)), drawn)
+            scores, judged = score_folds(reconstructor, case.sample, case.folds, baselines=baselines)
+            views += scores
+            geometry.append(judged.geometry)
+        values = scalars(summarise([self._with_baselines(view) for view in views]))
+        shape = average(geometry)
+        values |= {f"val/gaussians_{name}": shape[name] for name in GEOMETRY if name in shape}
+        return ValidationReport(values | self._judge(values), self._picture(reconstructor))
 
-    @staticmethod
-    def _reconstruct(reconstructor: Reconstructor, case: _Case) -> Reconstruction:
-        return reconstructor.reconstruct(reconstructor.place(case.sample, case.inputs))
+    def _with_baselines(self, view: ViewScore) -> ViewScore:
+        """The view with the scores of the baselines, which are those of the first validation."""
+        key = (view.directory, view.view, view.is_input)
+        known = self._scored.setdefault(key, {name: s for name, s in view.methods.items() if name != MODEL})
+        return replace(view, methods={MODEL: view.model, **known})
+
+    def _judge(self, values: Scores) -> Scores:
+        if INPUT not in values or HELDOUT not in values:
+            return {}
+        if self.history is None:
+            self.history = [] if self.metrics is None else read_history(self.metrics)
+        self.history.append(Validated(values[INPUT], values[HELDOUT]))
+        memorising = is_memorising(self.history)
+        if memorising:
+            logger.warning(
+                "the model is learning its input pictures, not the object: at input views psnr_crop rose to %.2f dB "
+                "while at held-out cameras it fell to %.2f dB; use more or other training samples, stop earlier, or "
+                "lower training.optimizer.lr",
+                *self.history[-1],
+            )
+        return {MEMORISING: float(memorising)}
+
+    def _picture(self, reconstructor: Reconstructor) -> np.ndarray:
+        case = self.cases[0]
+        fold = case.folds[0]
+        shown = tuple(sorted({*fold.inputs, *fold.targets}))
+        return picture(reconstructor, reconstructor.reconstruct(reconstructor.place(case.sample, fold.inputs)), shown)
+
+
+@torch.inference_mode()
+def picture(reconstructor: Reconstructor, reconstruction: Reconstruction, targets: tuple[int, ...]) -> np.ndarray:
+    """The users' gt_vs_pred grid at the network's own crops, views in ascending order."""
+    placed = reconstruction.placed
+    policy = mask_policy(reconstructor.dataset, reconstructor.config.mouse)
+    truth = load_targets(placed, targets, policy, WHITE)
+    device = reconstructor.runtime.device
+    rendering = reconstructor.rasterizer(
+        reconstruction.gaussians[None], truth.cameras[None].to(device), WHITE[None].to(device)
+    )
+    given = [view in placed.input_index for view in targets]
+    return gt_vs_pred_grid(truth, rendering[0].to("cpu"), view_index=targets, is_input=given)
+
+
+def _warn_of_overlap(config: Config, judged: list[Path]) -> None:
+    trained = find_samples(Path(str(config.training.dataset.dataset_path)))
+    warning = overlap(trained, judged, frame_gap=config.validation.min_frame_gap).warning()
+    if warning:
+        logger.warning("validation.dataset_path: %s", warning)

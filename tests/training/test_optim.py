@@ -85,3 +85,17 @@ def test_a_skipped_update_leaves_the_scaler_usable():
     assert update.scaler.get_scale() < before
     update.backward(weight.sum())
     assert update(losses_finite=True).taken
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_what_pulls_is_added_to_gradients_that_are_no_longer_scaled(scale):
+    weight = torch.nn.Parameter(torch.ones(4))
+
+    def pull() -> None:
+        weight.grad += 2.0
+
+    optimizer, config = torch.optim.SGD([weight], lr=0.1), RuntimeConfig(grad_clip_norm=0.0)
+    update = GuardedUpdate(optimizer, config, scale=scale, device="cpu", pull=pull)
+    update.backward(3 * weight.sum())
+    assert update(losses_finite=True).gradient_norm == pytest.approx(2 * 5)
+    torch.testing.assert_close(weight.detach(), torch.full((4,), 1 - 0.1 * 5))

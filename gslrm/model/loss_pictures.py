@@ -1,0 +1,55 @@
+"""Loss terms of colours, silhouettes or depth, pixel by pixel."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from gslrm.model.comparison import FOREGROUND, Comparison
+from gslrm.model.visual_hull import hull_depth
+
+
+def l2(c: Comparison) -> Float[Tensor, ""]:
+    """Mean squared error over all pixels and channels."""
+    return (c.rendered - c.target).square().mean()
+
+
+def masked_l2(c: Comparison) -> Float[Tensor, ""]:
+    """Squared error summed over foreground pixels, divided by their number times 3 (at least one pixel)."""
+    return _mean_over((c.rendered - c.target).square(), c.foreground)
+
+
+def background(c: Comparison) -> Float[Tensor, ""]:
+    """Squared distance to the background colour, averaged over the pixels outside the mask."""
+    return _mean_over((c.rendered - c.background).square(), 1 - c.foreground)
+
+
+def silhouette(c: Comparison) -> Float[Tensor, ""]:
+    """Mean squared difference of rendered alpha and mask."""
+    return (c.alpha - c.mask).square().mean()
+
+
+def silhouette_iou(c: Comparison) -> Float[Tensor, ""]:
+    """1 - (sum of minima + 1) / (sum of maxima + 1) of alpha and mask per picture, averaged over pictures.
+
+    Minima and maxima, not products, so that coverages between 0 and 1 on an outline can agree; the one pixel added
+    keeps empty masks finite.
+    """
+    low, high = c.alpha.minimum(c.mask), c.alpha.maximum(c.mask)
+    return (1 - (low.sum(dim=(1, 2, 3)) + 1) / (high.sum(dim=(1, 2, 3)) + 1)).mean()
+
+
+def depth(c: Comparison, *, half_range: float, samples: int) -> Float[Tensor, ""]:
+    """Mean distance between rendered depth and the visual hull of the input masks, in world units.
+
+    Over foreground pixels whose rays meet the hull, weighted by the rendered alpha: where hardly anything is drawn, the
+    depth of it says nothing and its gradient is large.
+    """
+    views = c.batch.target
+    shown = views.masks[:, :, 0] > FOREGROUND
+    hull = hull_depth(c.inputs, views.cameras, shown, half_range=half_range, samples=samples)
+    hull = hull.flatten(0, 1)[:, None]
+    weight = c.alpha.detach() * (hull > 0)
+    return (weight * (c.depth - hull).abs()).sum() / weight.sum().clamp_min(1)
+
+
+def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / (values.shape[1] * chosen.sum().clamp_min(1))
