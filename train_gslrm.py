@@ -24,7 +24,8 @@ def main() -> int:
 
     from gslrm.config_io import load_config
     from gslrm.training.environment import record_environment
-    from gslrm.training.trainer import Trainer, resume
+    from gslrm.training.resume import resume
+    from gslrm.training.trainer import Trainer
 
     config = load_config(arguments.config, arguments.overrides)
     run_dir = arguments.run_dir or Path("runs") / arguments.config.stem

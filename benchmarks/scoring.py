@@ -88,6 +88,7 @@ def score_directory(
     """All methods at the target views of one sample, as scripts/evaluate.py scores them."""
     import torch
 
+    from gslrm.cameras import nearest_to_lines
     from gslrm.data.sample import read_sample
     from gslrm.evaluation.baselines import ALL, Given
     from gslrm.evaluation.scoring import ViewScore
@@ -98,7 +99,9 @@ def score_directory(
         truths = {index: read_truth(sample, index) for index in (*inputs, *targets)}
     with timed(parts, "reading depth"):
         depths = {index: read_depth(sample.views[index]) for index in targets}
-    given = Given(tuple(truths[index] for index in inputs), torch.zeros(3, dtype=torch.float64))
+    poses = torch.stack([sample.views[index].camera.world_from_camera for index in inputs])
+    center = nearest_to_lines(poses[:, :3, 3], poses[:, :3, 2])  # where the cameras look
+    given = Given(tuple(truths[index] for index in inputs), center)
     painters: dict[str, Painter | None] = {}
     for name, baseline in ALL.items():
         with timed(parts, f"preparing {name}"):

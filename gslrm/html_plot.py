@@ -13,7 +13,7 @@ CHARACTER = 7.2  # width of a letter of the legend, px
 TICKS = 5
 MAX_BINS = 300  # of a curve: longer ones are drawn as the lowest and highest value of each bin, so no outlier is lost
 LEAST_LOG = 0.01
-MAX_DOTS = 1500  # of a scatter or strip plot; the extremes of each series always stay
+MAX_DOTS = 300  # of a scatter or strip plot; the extremes of each series always stay
 
 Points = Sequence[tuple[float, float]]
 

@@ -24,8 +24,8 @@ def main() -> int:
     from gslrm.config_io import load_config
     from gslrm.data import build_dataset
     from gslrm.data.sampler import SampleKey
-    from gslrm.export import write_picture
     from gslrm.evaluation.protocol import spread
+    from gslrm.export import write_picture
     from gslrm.visualize import mask_sheet
 
     dataset = build_dataset(load_config(arguments.config, arguments.overrides))

@@ -29,7 +29,7 @@ def plate(seed: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An animal: its coverage, that of its tail alone, its colours [H, W, 3], the light [H, W] that its shadow leaves."""
+    """An animal: its coverage, that of its tail, its colours [H, W, 3], the light [H, W] that its shadow leaves."""
 
     coverage: np.ndarray
     tail: np.ndarray

@@ -40,7 +40,7 @@ def test_numbers_are_short(value, text):
     assert number(value) == text
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (0.001, 0.0042), (1e6, 3e6), (-5, -1)])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.2, 17.0), (0.001, 0.0042), (1e6, 3e6), (-5.0, -1.0)])
 def test_ticks_are_round_and_span_the_data(low, high):
     ticks = nice_ticks(low, high)
     assert ticks[0] <= low and ticks[-1] >= high and 3 <= len(ticks) <= 9
@@ -50,14 +50,14 @@ def test_ticks_are_round_and_span_the_data(low, high):
 
 def test_higher_values_are_drawn_higher_and_inside():
     for logarithmic in (False, True):
-        drawn = circles(scatter_plot({"a": [(0, 1.0), (1, 50.0), (2, 3.0)]}, Axes("t", logarithmic=logarithmic)))
+        drawn = circles(scatter_plot({"a": [(0.0, 1.0), (1.0, 50.0), (2.0, 3.0)]}, Axes("t", logarithmic=logarithmic)))
         height = [float(circle.get("cy")) for circle in drawn]
         assert height[0] > height[2] > height[1]
         assert all(30 < y < 240 for y in height)
 
 
 def test_a_logarithmic_axis_draws_equal_ratios_equally_far_apart():
-    drawn = circles(scatter_plot({"a": [(0, 0.1), (1, 1.0), (2, 10.0)]}, Axes("t", logarithmic=True)))
+    drawn = circles(scatter_plot({"a": [(0.0, 0.1), (1.0, 1.0), (2.0, 10.0)]}, Axes("t", logarithmic=True)))
     first, second, third = (float(circle.get("cy")) for circle in drawn)
     assert first - second == pytest.approx(second - third, abs=0.2)
 
@@ -67,7 +67,7 @@ def test_nothing_unknown_is_drawn():
     assert len(circles(scatter_plot({"a": values}, Axes("t")))) == 2
     path = svg_of(line_plot({"a": values}, Axes("t"))).find(".//path").get("d")
     assert path.count("M") == 2 and "nan" not in path and "inf" not in path
-    assert "no values" in line_plot({"a": [(0, math.nan)]}, Axes("t"))
+    assert "no values" in line_plot({"a": [(0.0, math.nan)]}, Axes("t"))
 
 
 def test_long_curves_stay_small_and_keep_their_outliers():
@@ -81,7 +81,7 @@ def test_long_curves_stay_small_and_keep_their_outliers():
 
 
 def test_limits_and_legends_are_named():
-    plot = line_plot({"Camera1": [(0, 1.0)], "Camera2": [(0, 2.0)]}, Axes("t", limit=3.0, limit_label="worst"))
+    plot = line_plot({"Camera1": [(0.0, 1.0)], "Camera2": [(0.0, 2.0)]}, Axes("t", limit=3.0, limit_label="worst"))
     assert "worst 3" in plot and "Camera1" in plot and "Camera2" in plot
 
 

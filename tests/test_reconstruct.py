@@ -126,7 +126,9 @@ def test_scores_keep_given_and_held_out_views_apart(tmp_path):
     (fold,) = plan(sample, (0, 1, 2, 3))
     scores = list(score_sample(worker, reconstruction, fold.targets))
     assert [score.is_input for score in scores] == [True] * 4 + [False] * 2
-    assert all(score.methods["nearest_input"]["psnr_fg"] < 40 for score in scores)  # an input view is not compared with itself
+    assert all(
+        score.methods["nearest_input"]["psnr_fg"] < 40 for score in scores
+    )  # an input view is not compared with itself
     assert set(summarise(scores)) == {"input", "heldout"}
     with pytest.raises(UserError, match=r"views \[3\] .* would not be held-out"):
         plan(sample, (0, 1, 2, 3), (3, 4))

@@ -46,7 +46,5 @@ class AdaptConfig(Section):
     @model_validator(mode="after")
     def _one_way_to_freeze(self) -> "AdaptConfig":
         if self.lora.rank and (self.preset != "none" or self.freeze):
-            raise ValueError(
-                "lora freezes everything by itself: leave preset and freeze away; train names exceptions"
-            )
+            raise ValueError("lora freezes everything by itself: leave preset and freeze away; train names exceptions")
         return self

@@ -26,8 +26,9 @@ UNKNOWN = 1e3  # slack where the frame cuts the object and nothing is known
 class HullMiss:
     """For each view: outline pixels, how far their rays miss the other silhouettes, and which one is to blame.
 
-    `miss` is 0 where the ray meets the hull, in pixels of the blamed view. `spared` is what is left of the miss when
-    the blamed view is not asked. `on_body` marks outline that is no tail or other thin matter.
+    `miss` is 0 where the ray meets the hull, in pixels of the view that denies it most. `blamed` is the view without
+    which the ray misses least, `spared` by how much it still does. `on_body` marks outline that is no tail or other
+    thin matter.
     """
 
     pixel: tuple[Float[np.ndarray, "_ 2"], ...]
@@ -93,18 +94,28 @@ def _view_miss(
     farthest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     others = [other for other in range(len(cameras)) if other != view]
+    if not len(pixel):
+        return np.zeros(0), np.zeros(0, int), np.zeros(0)
     direction = cameras.directions(view, pixel)
     start = direction @ (middle - cameras.position[view])
     distance = start[:, None] + np.linspace(-radius, radius, COARSE)
-    best = _best(_slack(view, direction, distance, silhouettes, cameras, others, farthest))
-    step = 2 * radius / (COARSE - 1)
-    distance = np.take_along_axis(distance, best[:, None], axis=1) + np.linspace(-step, step, FINE)
     slack = _slack(view, direction, distance, silhouettes, cameras, others, farthest)
-    at_best = slack[:, np.arange(len(pixel)), _best(slack)]
-    worst = np.sort(at_best, axis=0)
-    second = worst[1] if len(others) > 1 else np.zeros(len(pixel))
-    blamed = np.array(others)[at_best.argmin(axis=0)]
-    return np.maximum(-worst[0], 0).astype(np.float64), blamed, np.maximum(-second, 0).astype(np.float64)
+    blamed, spared = _blame(slack)
+    step = 2 * radius / (COARSE - 1)
+    nearest = np.take_along_axis(distance, _best(slack)[:, None], axis=1)
+    slack = _slack(view, direction, nearest + np.linspace(-step, step, FINE), silhouettes, cameras, others, farthest)
+    miss = np.maximum(-slack.min(axis=0).max(axis=1), 0).astype(np.float64)
+    return miss, np.array(others)[blamed], np.minimum(spared, miss)
+
+
+def _blame(slack: Float32[np.ndarray, "o n t"]) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """For each ray the silhouette (row of `slack`) without which it misses least, and by how much it then does."""
+    if len(slack) == 1:
+        return np.zeros(slack.shape[1], int), np.zeros(slack.shape[1])
+    worst = slack.argmin(axis=0)
+    lowest, second = np.partition(slack, 1, axis=0)[:2]
+    without = np.stack([np.where(worst == row, second, lowest).max(axis=1) for row in range(len(slack))])
+    return without.argmax(axis=0), np.maximum(-without.max(axis=0), 0).astype(np.float64)
 
 
 def _best(slack: Float32[np.ndarray, "o n t"]) -> Int[np.ndarray, "n"]:

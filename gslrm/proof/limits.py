@@ -24,8 +24,8 @@ class Limits:
     """Median reprojection error in px of triangulated keypoints, per view."""
     mask_tolerance: float = 4.0
     """From how many px on outline counts for `lacking` and `excess`."""
-    lacking: float = 0.4
-    """Largest share of the other views' outline that this view's mask alone denies; a missing tail makes up to 0.3."""
+    lacking: float = 0.5
+    """Largest share of the other views' outline that this view's mask alone denies; a missing tail makes up to 0.35."""
     excess: float = 0.6
     """Largest share of a view's outline that at least two other views deny; two missing tails make up to 0.4."""
     mask_warning: float = 0.05

@@ -13,7 +13,7 @@ SATURATED = 254 / 255
 SMOOTHING = 1.0  # px: takes away the noise of single pixels, which would pass for detail
 INNER = 4  # px from the outline: neither the edge nor its smoothed flanks
 MIN_INNER = 50  # pixels from which figures of the inside mean something
-MIN_SLOPE = 1 / 255  # per px: where nothing has any texture, sharpness cannot be told
+MIN_SLOPE = 0.25 / 255  # per px: where nothing has any texture, sharpness cannot be told
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,7 @@ def judge(figures: Figures, limits: Limits) -> Verdict:
         )
     suspects = [] if disagrees else [index for index in range(len(figures.views)) if _is_off(figures, index, limits)]
     for index in suspects:
-        view = figures.views[index]
-        reasons.append(
-            f"{view.name} disagrees with the other views by {view.swing:.1f} px "
-            f"(limit {_swing_limit(view, limits, scale):.1f})"
-        )
+        reasons.append(_suspicion(figures.views[index], limits, scale))
     warnings: list[str] = []
     for view in figures.views:
         if view.quality.share > 0:
@@ -112,15 +108,24 @@ def _disagrees(figures: Figures, limits: Limits, scale: float) -> bool:
 
 
 def _is_off(figures: Figures, index: int, limits: Limits) -> bool:
-    view = figures.views[index]
+    view, scale = figures.views[index], figures.width / REFERENCE_WIDTH
+    if view.quality.share > 0 and math.isnan(view.swing):  # such as a camera in the midst of the others' rays
+        return figures.hull > limits.hull * scale
     worst = max((other.swing for other in figures.views if not math.isnan(other.swing)), default=0.0)
-    off = view.swing > _swing_limit(view, limits, figures.width / REFERENCE_WIDTH)
-    return off and view.swing > 0.5 * worst  # a camera that is off drags its partners along a little
+    # a camera that is off drags its partners along a little
+    return view.swing > max(_swing_limit(view, limits, scale), 0.5 * worst)
 
 
 def _swing_limit(view: ViewFigures, limits: Limits, scale: float) -> float:
     noise = 0.0 if math.isnan(view.others) else view.others
     return max(limits.swing * scale, limits.swing_noise * noise)
+
+
+def _suspicion(view: ViewFigures, limits: Limits, scale: float) -> str:
+    if math.isnan(view.swing):
+        return f"{view.name} shares no tangent plane with the other views, and rays miss by {view.hull:.1f} px"
+    limit = _swing_limit(view, limits, scale)
+    return f"{view.name} disagrees with the other views by {view.swing:.1f} px (limit {limit:.1f})"
 
 
 def _view_reasons(view: ViewFigures, figures: Figures, limits: Limits, scale: float) -> Iterator[str]:

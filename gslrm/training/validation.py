@@ -132,7 +132,8 @@ def picture(reconstructor: Reconstructor, reconstruction: Reconstruction, target
         reconstruction.gaussians[None], truth.cameras[None].to(device), WHITE[None].to(device)
     )
     given = [view in placed.input_index for view in targets]
-    return gt_vs_pred_grid(truth, rendering[0].to("cpu"), view_index=targets, is_input=given)
+    names = [placed.sample.views[view].name for view in targets]
+    return gt_vs_pred_grid(truth, rendering[0].to("cpu"), view_index=targets, names=names, is_input=given)
 
 
 def _warn_of_overlap(config: Config, judged: list[Path]) -> None:

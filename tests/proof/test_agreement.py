@@ -89,7 +89,7 @@ def test_a_shift_of_one_view_appears_in_its_planes_as_their_normals_say():
     both = before.usable & after.usable
     error = (after.error - before.error)[both]
     assert np.abs(expected[both]).max() > 0.5
-    np.testing.assert_allclose(error, expected[both], atol=0.15)
+    np.testing.assert_allclose(error, expected[both], atol=0.25)
 
 
 def test_a_turned_camera_swings_and_the_others_do_not():
@@ -99,13 +99,15 @@ def test_a_turned_camera_swings_and_the_others_do_not():
 
 
 def test_a_cut_tail_makes_no_camera_swing_and_no_body_miss():
-    shots = mouse(1)
-    cut = shots.with_masks(lambda index, mask: cut_thin(mask) if index == 3 else mask)
-    planes, hull = measured(cut)
-    assert iou(cut.masks[3], shots.masks[3]) < 0.95
-    assert max(planes.by_view(6)) > 3 and max(planes.swing(6)) < 0.4  # the tail is missed, but nobody is off
-    assert hull.mean < 0.3
-    assert int(np.argmax(hull.lacking(4.0))) == 3 and hull.lacking(4.0)[3] > 0.05
+    for seed, view in ((0, 1), (1, 4), (2, 0)):
+        shots = mouse(seed)
+        cut = shots.with_masks(lambda index, mask, view=view: cut_thin(mask) if index == view else mask)
+        planes, hull = measured(cut)
+        assert iou(cut.masks[view], shots.masks[view]) < 0.9
+        assert max(planes.by_view(6)) > 5 and max(planes.swing(6)) < 0.25  # the tail is missed, but nobody is off
+        assert hull.mean < 0.5
+        lacking = hull.lacking(4.0)
+        assert lacking[view] > 0.15 and sum(lacking) - lacking[view] < 0.05
 
 
 def test_an_additional_part_of_a_mask_is_denied_by_the_others():

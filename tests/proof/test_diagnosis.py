@@ -1,5 +1,7 @@
 """Every known fault, fed to the checker as data, is detected and named; right data pass."""
 
+import re
+
 import numpy as np
 import pytest
 from proof_helpers import FORK_FAULTS, MOUSE_EVAL, OTHER_FAULTS, bump, mouse, ragged, real_rig_mouse, shift_center
@@ -24,7 +26,7 @@ def test_right_data_with_ragged_masks_pass(seed):
 
 
 @pytest.mark.parametrize("fault", ALL_FAULTS)
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_each_fault_is_detected_and_named(seed, fault):
     proof = ALL_FAULTS[fault](mouse(seed)).prove()
     assert not proof.passed
@@ -39,19 +41,12 @@ def test_each_fault_of_the_fork_is_named_with_ragged_masks(fault):
 
 
 @needs_mouse_eval
+@pytest.mark.parametrize("samples", [1, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", FORK_FAULTS)
-def test_each_fault_of_the_fork_is_named_on_the_real_rig(fault):
-    proof = FORK_FAULTS[fault](real_rig_mouse(3)).prove()
-    assert not proof.passed and proof.diagnosis is not None and proof.diagnosis.cause == fault
-
-
-@needs_mouse_eval
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FORK_FAULTS)
-def test_each_fault_of_the_fork_is_detected_always_and_named_nearly_always(fault):
-    proofs = [FORK_FAULTS[fault](real_rig_mouse(index)).prove() for index in range(24)]
+def test_each_fault_of_the_fork_is_detected_and_named_on_the_real_rig(fault, samples):
+    proofs = [FORK_FAULTS[fault](real_rig_mouse(index)).prove() for index in range(samples)]
     assert not any(proof.passed for proof in proofs)
-    assert sum(proof.diagnosis is not None and proof.diagnosis.cause == fault for proof in proofs) >= 22
+    assert sum(proof.diagnosis is not None and proof.diagnosis.cause == fault for proof in proofs) > 0.95 * samples
 
 
 @needs_mouse_eval
@@ -61,13 +56,15 @@ def test_no_right_sample_of_the_real_rig_fails():
     assert all(real_rig_mouse(index, 12).prove().passed for index in range(0, 24, 4))
 
 
-@pytest.mark.parametrize("view", range(6))
-@pytest.mark.parametrize("axis", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("view", "axis"), [(0, (1.0, 0.0, 0.0)), (2, (0.0, 1.0, 0.0)), (5, (1.0, 1.0, 0.0)), (3, (0.0, 1.0, 0.0))]
+)
 def test_a_camera_turned_by_a_third_of_a_degree_is_named_and_measured(view, axis):
     proof = bump(mouse(0), view, 0.3, axis).prove()
     assert proof.verdict.suspects == (view,)
     assert proof.diagnosis is not None and proof.diagnosis.cause == "turned"
-    assert proof.diagnosis.text.startswith(f"Camera{view + 1} ") and "0.3" in proof.diagnosis.text
+    degrees = re.search(rf"^Camera{view + 1} .* turned by ([\d.]+) degrees", proof.diagnosis.text)
+    assert degrees and float(degrees[1]) == pytest.approx(0.3, abs=0.15)
 
 
 def test_a_principal_point_that_is_five_pixels_off_is_named():

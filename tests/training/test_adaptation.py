@@ -17,7 +17,8 @@ from gslrm.model.adapter import fingerprint, trainable, whole_state
 from gslrm.model.weights import load_published, read_checkpoint_file, read_state_dict
 from gslrm.reconstruct import Reconstructor
 from gslrm.training.plain_weights import adapter_alone, plain_weights
-from gslrm.training.trainer import Trainer, resume
+from gslrm.training.resume import resume
+from gslrm.training.trainer import Trainer
 from gslrm.training.validation import Validation, ValidationReport
 
 LORA = {"lora": {"rank": 4, "alpha": 8.0}}

@@ -16,7 +16,8 @@ from gslrm.config import Config
 from gslrm.config_io import config_from_mapping, load_config
 from gslrm.errors import UserError
 from gslrm.training.checkpoint import CheckpointFolder
-from gslrm.training.trainer import Trainer, resume
+from gslrm.training.resume import resume
+from gslrm.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 
