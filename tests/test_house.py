@@ -185,6 +185,15 @@ def test_every_configuration_opens_with_its_purpose_and_its_command(path):
     assert f"--config configs/{path.name}" in opening or "Not meant to be run by itself" in opening
 
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+SOMEBODYS = re.compile(r"""["' (]/(?:work|home|root|Users)/\w""")
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *COMMANDS, *TESTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_names_a_place_on_somebodys_machine(path):
+    assert not SOMEBODYS.search(path.read_text(encoding="utf-8"))
+
+
 def test_fixtures_stay_small():
     sizes = [path.stat().st_size for path in (ROOT / "tests" / "fixtures").rglob("*") if path.is_file()]
     assert sum(sizes) < MAX_FIXTURE_BYTES

@@ -9,6 +9,7 @@ import numpy as np
 from gslrm.proof.limits import REFERENCE_WIDTH, Limits
 from gslrm.proof.quality import Quality
 
+HULL_ALONE = 3.0  # times its limit: where the hull test needs no second witness; cut tails stay far below
 LEAST_SEEN = 2  # views that show the animal, without which nothing can be compared
 
 
@@ -66,12 +67,13 @@ def judge(figures: Figures, limits: Limits) -> Verdict:
     seen = len(figures.views) - len(figures.empty)
     reasons = list(_emptiness(figures, limits))
     disagrees = seen >= LEAST_SEEN and _disagrees(figures, limits, scale)
+    suspects = [] if disagrees else [index for index in range(len(figures.views)) if _is_off(figures, index, limits)]
+    disagrees |= not suspects and figures.hull > HULL_ALONE * limits.hull * scale
     if disagrees:
         reasons.append(
             f"the silhouettes of the views disagree: tangents of pairs by {figures.tangent:.1f} px (limit "
             f"{limits.tangent * scale:.1f}), rays miss by {figures.hull:.1f} px (limit {limits.hull * scale:.1f})"
         )
-    suspects = [] if disagrees else [index for index in range(len(figures.views)) if _is_off(figures, index, limits)]
     for index in suspects:
         reasons.append(_suspicion(figures.views[index], limits, scale))
     warnings: list[str] = []
