@@ -90,7 +90,8 @@ def severity(figures: Figures, limits: Limits) -> float:
     """How far the geometry is from its limits: 1 at the limit; the worst of the sample, 0 if nothing was measured."""
     scale = figures.width / REFERENCE_WIDTH
     both = min(figures.tangent / (limits.tangent * scale), figures.hull / (limits.hull * scale))
-    ratios = [both] + [view.swing / _swing_limit(view, limits, scale) for view in figures.views]
+    ratios = [both, figures.hull / (HULL_ALONE * limits.hull * scale)]
+    ratios += [view.swing / _swing_limit(view, limits, scale) for view in figures.views]
     ratios += [view.keypoint / (limits.keypoint * scale) for view in figures.views]
     return max((ratio for ratio in ratios if math.isfinite(ratio)), default=0.0)
 

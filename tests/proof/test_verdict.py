@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from proof_helpers import bump, cut_thin, equalise_distances, mouse
+from proof_helpers import bump, cut_thin, equalise_distances, mouse, write_one_in_metres
 
 from gslrm.proof import Limits, prove
 from gslrm.proof.prove import Proof
@@ -113,7 +113,7 @@ def test_keypoints_that_do_not_fit_fail():
 
 
 def test_limits_in_pixels_grow_with_the_pictures():
-    for size, limit in ((256, "limit 1.5"), (512, "limit 3.0")):
+    for size, limit in ((256, "(limit 1.5), rays"), (512, "(limit 3.0), rays")):
         proof = equalise_distances(mouse(0, size)).prove(with_diagnosis=False)
         assert limit in proof.reasons[0] and proof.diagnosis is None
 
@@ -145,3 +145,8 @@ def test_severity_is_one_at_the_limit():
 
 def test_every_limit_has_a_number():
     assert all(isinstance(getattr(Limits(), field.name), field.type) for field in fields(Limits))
+
+
+def test_a_lone_view_in_the_midst_of_the_rays_fails_although_all_tangents_agree():
+    proof = write_one_in_metres(mouse(1)).prove(limits=Limits(swing=1e6, excess=1.0, lacking=1.0))
+    assert not proof.passed and proof.severity > 1
