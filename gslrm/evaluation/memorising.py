@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ def is_memorising(history: Sequence[Validated]) -> bool:
     recent = history[-PATIENCE - 1 :]
     if len(recent) <= PATIENCE:
         return False
-    steps = list(zip(recent, recent[1:], strict=False))
+    steps = list(pairwise(recent))
     apart = all(after.given > before.given and after.heldout < before.heldout for before, after in steps)
     first, last = recent[0], recent[-1]
     return apart and last.given - first.given >= MIN_CHANGE and first.heldout - last.heldout >= MIN_CHANGE

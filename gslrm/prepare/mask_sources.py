@@ -89,10 +89,7 @@ def _from_plates(recording: Recording, options: Options) -> MaskSource:
 
 def _from_recording(recording: Recording, options: Options) -> MaskSource:
     times = sorted({round(place) for place in np.linspace(0, len(recording.frames) - 1, SURVEY)})
-    models = [
-        BackgroundModel.from_frames(source.read(recording.frames[times, view].tolist()))
-        for view, source in enumerate(recording.sources)
-    ]
+    models = [BackgroundModel.from_frames(recording.readable(view, times)) for view in range(len(recording.sources))]
     return MaskSource(BackgroundMasker(recording.rig.cameras, tuple(models), options.consensus), is_survey=True)
 
 

@@ -64,6 +64,14 @@ class Recording:
             damaged = [picture for picture in pictures if isinstance(picture, FrameError)]
             yield damaged[0] if damaged else [p for p in pictures if not isinstance(p, FrameError)]
 
+    def readable(self, view: int, times: Sequence[int]) -> Iterator[Frame]:
+        """Pictures of one camera at ascending times, without damaged ones."""
+        stream = _Stream(self.sources[view], self.frames[times, view].tolist())
+        for _ in times:
+            picture = stream.next()
+            if not isinstance(picture, FrameError):
+                yield picture
+
 
 class _Stream:
     """One camera's pictures; goes on behind a damaged one."""

@@ -122,3 +122,5 @@ def test_a_damaged_frame_costs_its_own_time_only(tmp_path):
     shown = list(recording.read([1, 2, 3]))
     assert isinstance(shown[1], FrameError)
     assert levels(shown[2]) == pytest.approx([shade(0, 3), 3, shade(2, 3)], abs=2)
+    others = [levels([picture])[0] for picture in recording.readable(1, [0, 1, 2, 3])]
+    assert others == [0, 1, 3]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from gslrm.html_page import Html, number, paragraph, side_by_side, table
 from gslrm.html_plot import Axes, line_plot, scatter_plot
@@ -136,7 +137,7 @@ def _mean_per_pass(record: RunRecord, name: str) -> float | None:
     """Mean over the passes of a figure whose lines are means since the line before."""
     points = record.series(name)
     steps = [step for step, _ in points]
-    passes = {step: step - before for before, step in zip([0.0, *steps], steps, strict=False)}
+    passes = {step: step - before for before, step in pairwise([0.0, *steps])}
     counted = _running(points)
     total = sum(passes[step] for step, _ in counted)
     return sum(passes[step] * value for step, value in counted) / total if total else None
