@@ -16,7 +16,8 @@ from gslrm.model import build_model
 from gslrm.model.utils_losses import Losses
 from gslrm.reconstruct import build_reconstructor
 from gslrm.render import build_rasterizer
-from gslrm.training.optim import GuardedUpdate, build_optimizer
+from gslrm.training.guard import GuardedUpdate
+from gslrm.training.optim import build_optimizer
 from gslrm.training.runtime import seed_everything
 from gslrm.types import Batch, Gaussians, Views
 

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,25 @@ from gslrm.cli import progress
 from gslrm.config import Config
 from gslrm.data import build_dataset, load_batches
 from gslrm.errors import UserError
-from gslrm.metrics import has_foreground, mask_iou
 from gslrm.model import build_model
 from gslrm.model.adapt import trainable_table
 from gslrm.model.utils_losses import Losses, LossReport, require_alive
 from gslrm.reconstruct import build_reconstructor
 from gslrm.training.adaptation import Adaptation
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
-from gslrm.training.cost import PassClock, peak_memory
+from gslrm.training.cost import PassClock
+from gslrm.training.guard import GuardedUpdate, UpdateReport
 from gslrm.training.log import METRICS_FILE, RunLog
-from gslrm.training.optim import GuardedUpdate, UpdateReport, build_optimizer, learning_rate, restore_optimizer
+from gslrm.training.optim import build_optimizer, learning_rate
+from gslrm.training.plan import PassPlan, Position
+from gslrm.training.recorder import Recorder
 from gslrm.training.report import write_report
+from gslrm.training.run_state import Boundary, RunState
 from gslrm.training.runtime import random_state, restore_random_state, seed_everything
 from gslrm.training.validation import Validation
 from gslrm.types import Batch, Rendering
-from gslrm.visualize import depth_alpha_grid, gt_vs_pred_grid
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: passes done, updates taken, updates skipped in a row and in all."""
-
-    passes: int = 0
-    updates: int = 0
-    skipped: int = 0
-    skipped_total: int = 0
 
 
 class Trainer:
@@ -63,25 +55,24 @@ class Trainer:
         self.model.recompute_every(config.training.runtime.grad_checkpoint_every)
         if config.training.runtime.torch_compile:
             self.model.compile()
-        self.optimizer = build_optimizer(
-            self.model, config.training.optimizer, fused=True, layer_lr_decay=config.training.adapt.layer_lr_decay
-        )
-        self.update = GuardedUpdate(
-            self.optimizer,
-            config.training.runtime,
-            scale=self.runtime.needs_scaler,
-            device=self.runtime.device.type,
-            pull=self.adaptation.pull,
-        )
+        self.update = self._build_update()
+        self.state = RunState(self.adaptation, self.update)
         options = config.training.checkpointing
         folder = Path(options.checkpoint_dir) if options.checkpoint_dir else run_dir / "checkpoints"
         self.checkpoints = CheckpointFolder(folder, options.keep_last)
+        self.plan = PassPlan.of(config, samples=len(self.dataset))
         self.position = Position()
+        self.boundary = Boundary.here(self.position)
         self.losses_finite = True
         self.clock = PassClock(self.runtime.device)
-        self.schedule_start = 0
         self.wandb_id = uuid.uuid4().hex[:8]
-        self.total_passes = passes_of_run(config, samples=len(self.dataset))
+
+    def _build_update(self) -> GuardedUpdate:
+        training = self.config.training
+        decay = training.adapt.layer_lr_decay
+        optimizer = build_optimizer(self.model, training.optimizer, fused=True, layer_lr_decay=decay)
+        scale, device = self.runtime.needs_scaler, self.runtime.device.type
+        return GuardedUpdate(optimizer, training.runtime, scale=scale, device=device, pull=self.adaptation.pull)
 
     def run(self) -> None:
         """Train to the end of the schedule, or to the early stop.
@@ -92,52 +83,37 @@ class Trainer:
         self.adaptation.require_loaded()
         adapt, rate = self.config.training.adapt, self.config.training.optimizer.lr
         logger.info("%s", trainable_table(self.model, adapt, rate=rate))
-        done = self.position.passes
-        batches = load_batches(self.dataset, self.config, start=done, stop=self.stop_pass)
-        every = self.config.training.logging.print_every
+        done, stop, options = self.position.passes, self.plan.stop, self.config.training.logging
+        batches = load_batches(self.dataset, self.config, start=done, stop=stop)
         self.model.train()
         with (
             RunLog(self.run_dir, self.config, done=done, wandb_id=self.wandb_id) as log,
-            progress("training", self.stop_pass, done=done, every=every) as bar,
+            progress("training", stop, done=done, every=options.print_every) as bar,
         ):
+            recorder = Recorder(log, options, runtime=self.runtime, clock=self.clock)
             self.clock.start()
             for batch in batches:
                 self.clock.lap("data")
                 values, rendering = self.train_pass(batch)
                 self.clock.stop()
                 bar.advance(note=f"loss {values['train/loss']:.4f}")
-                self.record(log, values, batch, rendering)
+                self.after_pass(recorder, values, batch, rendering)
                 self.clock.start()
         write_report(self.run_dir)
 
-    @property
-    def stop_pass(self) -> int:
-        """The pass after which this run ends; an early stop completes its update, so that the run can go on later."""
-        schedule, accumulate = self.config.training.schedule, self.config.training.runtime.grad_accum_steps
-        epochs = schedule.early_stop_after_epochs
-        early = [schedule.early_stop_after, None if epochs is None else epochs * self.passes_per_epoch]
-        whole_updates = [-(-stop // accumulate) * accumulate for stop in early if stop is not None]
-        return min([self.total_passes, *whole_updates])
-
-    @property
-    def passes_per_epoch(self) -> int:
-        """Passes in which every sample is seen once, rounded up."""
-        return -(-len(self.dataset) // self.config.training.dataloader.batch_size_per_gpu)
-
     def train_pass(self, batch: Batch) -> tuple[dict[str, float], Rendering]:
         """Forward and backward of one batch, and an update when enough passes are accumulated."""
-        accumulate = self.config.training.runtime.grad_accum_steps
         report, rendering = self.step(batch.to(self.runtime.device))
         require_alive(report)
         finite = bool(report.total.isfinite())
         if finite:
-            self.update.backward(report.total / accumulate)
+            self.update.backward(report.total / self.plan.accumulate)
         self.clock.lap("backward")
-        self.losses_finite = finite and (self.position.passes % accumulate == 0 or self.losses_finite)
         self.position = replace(self.position, passes=self.position.passes + 1)
+        self.losses_finite = finite and (self.plan.begins_update(self.position.passes) or self.losses_finite)
         values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
         values |= {"train/loss": float(report.total.detach()), "train/lr": self.set_learning_rate()}
-        if self.position.passes % accumulate == 0 or self.position.passes == self.stop_pass:
+        if self.plan.ends_update(self.position.passes):
             values["train/grad_norm"] = self.take_update(batch).gradient_norm
             values["train/skipped_updates"] = self.position.skipped
             values |= self.adaptation.scalars()
@@ -161,14 +137,14 @@ class Trainer:
     def set_learning_rate(self) -> float:
         """Set the rate of the next update from the number of updates taken; skipped ones do not advance it."""
         optimizer, schedule = self.config.training.optimizer, self.config.training.schedule
-        total = -(-self.total_passes // self.config.training.runtime.grad_accum_steps)
+        start = self.boundary.schedule_start
         rate = learning_rate(
-            self.position.updates + 1 - self.schedule_start,
+            self.position.updates + 1 - start,
             peak=optimizer.lr,
             warmup=schedule.warmup,
-            total=total - self.schedule_start + 1,
+            total=self.plan.updates - start + 1,
         )
-        for group in self.optimizer.param_groups:
+        for group in self.update.optimizer.param_groups:
             group["lr"] = rate * group["lr_share"]
         return rate
 
@@ -183,52 +159,34 @@ class Trainer:
         if report.taken:
             self.position = replace(position, updates=position.updates + 1, skipped=0)
             self.adaptation.after_update()
-            return report
-        self.position = replace(position, skipped=position.skipped + 1, skipped_total=position.skipped_total + 1)
+        else:
+            self.position = replace(position, skipped=position.skipped + 1, skipped_total=position.skipped_total + 1)
+            self._warn_of_skip(report, batch)
+        self.boundary = Boundary.here(self.position, self.boundary.schedule_start)
+        return report
+
+    def _warn_of_skip(self, report: UpdateReport, batch: Batch) -> None:
+        names = ", ".join(batch.names)
         logger.warning(
             "pass %d: update skipped (gradient norm %.3g, samples %s)",
-            position.passes, report.gradient_norm, ", ".join(batch.names),
+            self.position.passes, report.gradient_norm, names,
         )  # fmt: skip
         if self.position.skipped >= self.config.training.runtime.max_skipped_updates:
             raise UserError(
                 f"{self.position.skipped} updates in a row were skipped (last gradient norm "
-                f"{report.gradient_norm:.3g}, "
-                f"samples {', '.join(batch.names)}); check these samples' cameras, lower training.optimizer.lr, or "
-                "raise training.runtime.allowed_gradnorm_factor"
+                f"{report.gradient_norm:.3g}, samples {names}); check these samples' cameras, lower "
+                "training.optimizer.lr, or raise training.runtime.allowed_gradnorm_factor"
             )
-        return report
 
-    def record(self, log: RunLog, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
+    def after_pass(self, recorder: Recorder, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
         """Log, draw, validate and save where the pass number asks for it."""
-        step, last = self.position.passes, self.position.passes == self.stop_pass
-        options = self.config.training
-        skipped = bool(values.get("train/skipped_updates"))
-        if step % options.logging.wandb.log_every == 0 or step == 1 or last or skipped:
-            seen = has_foreground(batch.target.masks)
-            if seen.any():
-                iou = mask_iou(rendering.alpha.detach().cpu()[seen], batch.target.masks[seen])
-                values["train/mask_iou"] = float(iou.mean())
-            cost = self.clock.means() | peak_memory(self.runtime.device)
-            values |= {f"train/{name}": value for name, value in cost.items()}
-            log.scalars(step, values, batch.names)
-        if step % options.logging.vis_every == 0:
-            drawn, views, given = rendering[0].detach(), batch.target_index[0].tolist(), batch.input_index[0].tolist()
-            is_input = [view in given for view in views]
-            log.picture(step, "train/gt_vs_pred", gt_vs_pred_grid(batch.target[0], drawn, views, is_input=is_input))
-            log.picture(step, "train/depth_alpha", depth_alpha_grid(drawn, views, is_input=is_input))
+        step, last = self.position.passes, self.position.passes == self.plan.stop
+        recorder.figures(step, values, batch, rendering, ask=last or bool(values.get("train/skipped_updates")))
+        recorder.pictures(step, batch, rendering)
         if self.config.validation.enabled and (step % self.config.validation.val_every == 0 or last):
-            self.validate(log, step)
-        boundary = step % options.runtime.grad_accum_steps == 0
-        if (boundary and self._save_due(step)) or last:
-            self.checkpoints.save(self.state(), step=step)
-
-    def _save_due(self, step: int) -> bool:
-        """Whether a multiple of `checkpoint_every` lies in the passes of the update that ends here."""
-        every, accumulate = (
-            self.config.training.checkpointing.checkpoint_every,
-            self.config.training.runtime.grad_accum_steps,
-        )
-        return step // every > (step - accumulate) // every
+            self.validate(recorder.log, step)
+        if self.plan.saves(step):
+            self.save()
 
     def validate(self, log: RunLog, step: int) -> None:
         """Score samples that are not trained on; training goes on as if nothing had happened."""
@@ -241,36 +199,17 @@ class Trainer:
         log.scalars(step, report.scalars)
         log.picture(step, "val/gt_vs_pred", report.picture)
 
-    def state(self) -> dict[str, Any]:
-        """Everything that a run needs to go on as if it had not stopped."""
-        return {
-            **self.adaptation.state(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.update.scaler.state_dict(),
-            "fwdbwd_pass_step": self.position.passes,
-            "param_update_step": self.position.updates,
-            "skipped_updates": self.position.skipped,
-            "skipped_total": self.position.skipped_total,
-            "schedule_start": self.schedule_start,
-            "random_state": random_state(),
-            "wandb_id": self.wandb_id,
-            "config": self.config.model_dump(mode="json"),
-        }
+    def save(self) -> None:
+        """Write a checkpoint of the last whole update."""
+        config = self.config.model_dump(mode="json")
+        state = self.state.capture(self.boundary, wandb_id=self.wandb_id, config=config)
+        self.checkpoints.save(state, step=self.boundary.position.passes)
 
     def restore(self, content: dict[str, Any], *, path: Path, foreign: bool = False) -> None:
-        """Go on from a checkpoint's state."""
-        self.adaptation.restore(content, path=path, foreign=foreign)
-        restore_optimizer(self.optimizer, content["optimizer"])
-        self.update.scaler.load_state_dict(content["scaler"])
-        self.position = Position(
-            passes=content["fwdbwd_pass_step"],
-            updates=content["param_update_step"],
-            skipped=content["skipped_updates"],
-            skipped_total=content.get("skipped_total", 0),  # older checkpoints do not count them
-        )
-        self.schedule_start = content["schedule_start"]
+        """Go on from a checkpoint's content."""
+        self.boundary = self.state.restore(content, path=path, foreign=foreign)
+        self.position = self.boundary.position
         self.wandb_id = content["wandb_id"]
-        restore_random_state(content["random_state"])
 
     def restore_foreign(self, path: Path) -> None:
         """Go on from another run's checkpoint, where `reset_lr` and `reset_weight_decay` take effect.
@@ -280,13 +219,6 @@ class Trainer:
         self.restore(load_checkpoint(path), path=path, foreign=True)
         optimizer = self.config.training.optimizer
         if optimizer.reset_lr:
-            self.schedule_start = self.position.updates
+            self.boundary = replace(self.boundary, schedule_start=self.position.updates)
         if optimizer.reset_weight_decay:
-            for group in self.optimizer.param_groups:
-                group["weight_decay"] = optimizer.weight_decay if group["decays"] else 0.0
-
-
-def passes_of_run(config: Config, *, samples: int) -> int:
-    """Passes of the whole schedule: `max_fwdbwd_passes`, or `num_epochs` when that is less."""
-    per_epoch = -(-samples // config.training.dataloader.batch_size_per_gpu)
-    return min(config.training.schedule.max_fwdbwd_passes, config.training.schedule.num_epochs * per_epoch)
+            self.state.reset_weight_decay(optimizer)

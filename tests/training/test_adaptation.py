@@ -119,7 +119,7 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples,
     assert_same(dict(whole.model.named_parameters()), dict(parts.model.named_parameters()))
     assert whole.adaptation.average.updates == parts.adaptation.average.updates == 4
     assert_same(whole.adaptation.average.averages, parts.adaptation.average.averages)
-    for a, b in zip(whole.optimizer.state.values(), parts.optimizer.state.values(), strict=True):
+    for a, b in zip(whole.update.optimizer.state.values(), parts.update.optimizer.state.values(), strict=True):
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
     timeless = [
         [{key: value for key, value in json.loads(line).items() if key in ("step", "train/loss", "train/l2sp")}
@@ -173,7 +173,7 @@ def test_layer_rates_follow_the_schedule(samples, tmp_path):
     trainer = begin(configure(samples, {"layer_lr_decay": 0.5}), tmp_path)
     rate = trainer.set_learning_rate()
     assert rate == pytest.approx(1e-3)  # the first of two updates of warm-up to 2e-3
-    shares = sorted({group["lr"] / rate for group in trainer.optimizer.param_groups})
+    shares = sorted({group["lr"] / rate for group in trainer.update.optimizer.param_groups})
     assert shares == pytest.approx([0.0625, 0.125, 0.25, 0.5, 1.0])
 
 
@@ -243,7 +243,7 @@ def test_loading_a_lora_checkpoint_keeps_the_adapter_in_a_lora_run_and_merges_it
 ):
     first = run(configure(samples, LORA), tmp_path / "first", pretrained)
     again = begin(configure(samples, LORA), tmp_path / "again", newest(tmp_path / "first"))
-    assert (again.position.passes, len(again.optimizer.state)) == (0, 0)
+    assert (again.position.passes, len(again.update.optimizer.state)) == (0, 0)
     assert_same(trainable(again.model), trainable(first.model))
     assert again.adaptation.base == first.adaptation.base
     plain = begin(configure(samples, {}), tmp_path / "plain", newest(tmp_path / "first"))
@@ -347,7 +347,7 @@ def test_another_layer_decay_level_is_refused_but_another_decay_is_taken(samples
     with pytest.raises(UserError, match="groups its parameters otherwise"):
         begin(configure(samples, {}), tmp_path)
     trainer = begin(configure(samples, {"layer_lr_decay": 0.7}), tmp_path)
-    assert sorted({group["lr_share"] for group in trainer.optimizer.param_groups})[-2] == 0.7
+    assert sorted({group["lr_share"] for group in trainer.update.optimizer.param_groups})[-2] == 0.7
 
 
 def test_a_reset_decay_reaches_every_group_that_decays(samples, tmp_path):
@@ -358,7 +358,7 @@ def test_a_reset_decay_reaches_every_group_that_decays(samples, tmp_path):
         config = configure(
             samples, adapt, checkpointing=foreign, optimizer={"reset_weight_decay": reset, "weight_decay": 0.2}
         )
-        groups = begin(config, tmp_path / str(reset)).optimizer.param_groups
+        groups = begin(config, tmp_path / str(reset)).update.optimizer.param_groups
         assert {group["weight_decay"] for group in groups if group["decays"]} == {expected}
         assert {group["weight_decay"] for group in groups if not group["decays"]} == {0.0}
 

@@ -8,7 +8,8 @@ from helpers import FIXTURES
 
 from gslrm.config import ModelConfig, OptimizerConfig, RuntimeConfig
 from gslrm.model import build_model
-from gslrm.training.optim import GuardedUpdate, build_optimizer, learning_rate
+from gslrm.training.guard import GuardedUpdate
+from gslrm.training.optim import build_optimizer, learning_rate
 
 
 def test_the_schedule_warms_up_from_zero_peaks_and_ends_at_zero():

@@ -90,7 +90,7 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples,
     assert whole.position.updates == 4
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    for a, b in zip(whole.optimizer.state.values(), parts.optimizer.state.values(), strict=True):
+    for a, b in zip(whole.update.optimizer.state.values(), parts.update.optimizer.state.values(), strict=True):
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
 
     def repeatable(folder: Path) -> list[dict]:
@@ -234,7 +234,7 @@ def test_load_takes_weights_only_and_never_loses_to_checkpoints_that_lie_about(s
     second = Trainer(configure(samples), tmp_path / "second")
     resume(second, "auto", load=newest)
     assert second.position.passes == 0
-    assert not second.optimizer.state
+    assert not second.update.optimizer.state
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(UserError, match="--load .* would ignore"):
@@ -250,7 +250,7 @@ def test_reset_lr_begins_a_new_schedule_on_another_runs_checkpoint_but_not_on_it
     foreign, own = Trainer(config, tmp_path / "second"), Trainer(config, tmp_path / "first")
     resume(foreign, checkpoint)
     resume(own, "auto")
-    assert (foreign.schedule_start, own.schedule_start) == (2, 0)
+    assert (foreign.boundary.schedule_start, own.boundary.schedule_start) == (2, 0)
 
 
 def test_a_full_disk_ends_the_save_with_a_sentence(tmp_path, monkeypatch):
