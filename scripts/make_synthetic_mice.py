@@ -4,9 +4,13 @@ A few samples in a few seconds, on any machine:
 
     python scripts/make_synthetic_mice.py --output /tmp/mice --num-samples 4 --seed 0 --size 128
 
+Object-centred pictures, all pixels for the animal, for training at 128 px:
+
+    python scripts/make_synthetic_mice.py --output /tmp/mice --num-samples 2000 --size 160 --crop 1.25
+
 Every sample has the six cameras of a random rig (cam_000..005). Samples for training add cameras from anywhere;
 samples for validation add the cameras half-way between the rig's, which no sample for training has. Lengths are
-millimetres, depth is 16-bit with value / 100 mm, masks are coverage, images lie on white.
+millimetres, depth is 16-bit with value / 100 mm, masks are coverage, images lie on white. See docs/synthetic_mice.md.
 """
 
 import argparse
@@ -16,25 +20,23 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gslrm.cli import report, run, track
 from gslrm.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from gslrm.cameras import Cameras
-    from gslrm.render import Rasterizer
-    from gslrm.types import Gaussians
-
-SUPERSAMPLING = 2  # pixels rendered per pixel and axis: edges of masks become true coverage
-DEPTH_PER_MM = 100
 MAX_SIZE = 1024
 LISTS = {"train": "data_mouse_train.txt", "val": "data_mouse_val.txt"}
+COATS = ("black", "grey", "agouti", "brown", "cream", "silver", "spotted", "albino")
+MESH_HELP = "meshes to photograph instead of mice: frames as OBJ, glTF, GLB, PLY, STL or OFF, or folders of them"
+EFFECTS = {
+    "exposure": "every camera of the rig has brightness, contrast and tint of its own",
+    "noise": "sensor noise in the rig's pictures",
+    "blur": "the rig's pictures are a little out of focus",
+    "compression": "the rig's pictures went through JPEG",
+    "cut": "parts of the animal, mostly tails, are missing in some of the rig's pictures as beyond their border",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Request:
     size: int
     extra_views: int
     held_out: bool
+    crop: float = 0.0
+    rearing: float | None = None
+    coats: tuple[str, ...] = COATS
+    whiskers: bool = False
+    effects: tuple[str, ...] = ()
+    masks: str = "exact"
+    meshes: tuple[Path, ...] = ()
+    mesh_scale: float = 1.0
+    mesh_up: str = "z"
 
 
 def main() -> None:
@@ -54,6 +65,8 @@ def main() -> None:
     arguments = _parse()
     _validate(arguments)
     requests = _requests(arguments)
+    if arguments.mesh:
+        _try_meshes(requests[0])
     _clear(arguments.output, overwrite=arguments.overwrite)
     workers = min(arguments.workers or _available_cores(), len(requests))
     with _mapped(requests, workers) as finished:
@@ -71,37 +84,31 @@ def make_sample(request: Request) -> None:
     import numpy as np
 
     from gslrm.data.sample import write_sample
-    from gslrm.data.synthetic_scene import sample_scene
+    from gslrm.data.synthetic_mesh_source import animal_of
+    from gslrm.data.synthetic_raster import photograph
+    from gslrm.data.synthetic_scene import RIG_VIEWS, Views, mouse_options, scene_of
+    from gslrm.data.synthetic_sensor import Sensor, record
 
     rng = np.random.default_rng([request.seed, request.index])
-    mouse, cameras, names = sample_scene(
-        rng, size=request.size, extra_views=request.extra_views, held_out=request.held_out
+    views = Views(request.size, request.extra_views, request.held_out, request.crop)
+    options = mouse_options(views, rearing=request.rearing, coats=request.coats, whiskers=request.whiskers)
+    animal = animal_of(request.meshes, scale=request.mesh_scale, up=request.mesh_up) if request.meshes else None
+    mesh, cameras, names = scene_of(rng, views, options, animal)
+    sensor = Sensor(masks=request.masks, **dict.fromkeys(request.effects, True))  # type: ignore[arg-type]
+    stored = record(
+        photograph(mesh, cameras, grain_seed=request.index),
+        sensor,
+        seed=(request.seed, request.index),
+        views=RIG_VIEWS,
     )
-    images, masks, depths = photograph(mouse, cameras)
-    write_sample(request.directory, images=images, masks=masks, depths=depths, cameras=cameras, camera_names=names)
-
-
-def photograph(mouse: "Gaussians", cameras: "Cameras") -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """8-bit pictures on white, 8-bit coverage and 16-bit depth where more than half of a pixel is covered."""
-    import torch
-    from torch.nn.functional import avg_pool2d
-
-    fine = replace(
-        cameras,
-        focal=cameras.focal * SUPERSAMPLING,
-        center=cameras.center * SUPERSAMPLING,
-        height=cameras.height * SUPERSAMPLING,
-        width=cameras.width * SUPERSAMPLING,
+    write_sample(
+        request.directory,
+        images=stored.images,
+        masks=stored.masks,
+        depths=stored.depths,
+        cameras=cameras,
+        camera_names=names,
     )
-    with torch.no_grad():
-        rendering = _rasterizer()(mouse[None], fine[None], torch.zeros(1, 3))[0]
-        colour = avg_pool2d(rendering.rgb, SUPERSAMPLING)  # on black, so already weighted by coverage
-        coverage = avg_pool2d(rendering.alpha, SUPERSAMPLING)
-        depth = avg_pool2d(rendering.depth * rendering.alpha, SUPERSAMPLING) / coverage.clamp_min(0.5)
-    images = (255 * (colour + 1 - coverage)).round().clamp(0, 255).byte()
-    masks = (255 * coverage).round().clamp(0, 255).byte()
-    depths = (DEPTH_PER_MM * depth * (coverage > 0.5)).round().clamp(0, 65535).int()
-    return images.permute(0, 2, 3, 1).numpy(), masks[:, 0].numpy(), depths[:, 0].numpy().astype("uint16")
 
 
 def _parse() -> argparse.Namespace:
@@ -113,6 +120,19 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--extra-views", type=int, default=6, help="views beside the rig's six (default 6)")
     parser.add_argument("--val-fraction", type=float, default=0.1, help="share of validation samples (default 0.1)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    parser.add_argument(
+        "--crop", type=float, default=0.0, metavar="TIMES",
+        help="turn cameras to the animal and show this many times its diameter, rays exact (default: whole frames)",
+    )  # fmt: skip
+    parser.add_argument("--rearing", type=float, help="share of rearing mice (default 0.15; real recordings: 0.07)")
+    parser.add_argument("--coats", nargs="+", choices=COATS, default=COATS, help="coats to draw from (default all)")
+    parser.add_argument("--whiskers", action="store_true", help="draw whiskers")
+    for name, words in EFFECTS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=words)
+    parser.add_argument("--masks", choices=("exact", "soft", "ragged"), default="exact", help="the rig's masks")
+    parser.add_argument("--mesh", type=Path, nargs="+", default=[], metavar="PATH", help=MESH_HELP)
+    parser.add_argument("--mesh-scale", type=float, default=1.0, help="mm per unit of the meshes (default 1)")
+    parser.add_argument("--mesh-up", choices=("y", "z"), default="z", help="the meshes' upward axis (default z)")
     parser.add_argument("--overwrite", action="store_true", help="replace the samples that --output already holds")
     return parser.parse_args()
 
@@ -125,6 +145,12 @@ def _validate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{option} {getattr(arguments, name)}: must be from {low} to {high}")
     if not 0 <= arguments.val_fraction < 1:
         raise UserError(f"--val-fraction {arguments.val_fraction}: must be at least 0 and less than 1")
+    if arguments.crop and not 1.0 <= arguments.crop <= 4:
+        raise UserError(f"--crop {arguments.crop}: must be from 1 to 4 times the animal's diameter")
+    if arguments.rearing is not None and not 0 <= arguments.rearing <= 1:
+        raise UserError(f"--rearing {arguments.rearing}: must be from 0 to 1")
+    if not 0 < arguments.mesh_scale < 1e6:
+        raise UserError(f"--mesh-scale {arguments.mesh_scale}: must be positive, in mm per unit of the meshes")
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UserError(f"--output {arguments.output}: is a file; name a directory")
 
@@ -133,6 +159,11 @@ def _requests(arguments: argparse.Namespace) -> list[Request]:
     """The samples to make; validation comes last and takes at least one of two or more."""
     count = arguments.num_samples
     held_out = 0
+    meshes = ()
+    if arguments.mesh:
+        from gslrm.data.synthetic_mesh_source import mesh_files
+
+        meshes = tuple(mesh_files(arguments.mesh))
     if arguments.val_fraction > 0 and count > 1:
         held_out = min(max(1, round(arguments.val_fraction * count)), count - 1)
     return [
@@ -143,9 +174,26 @@ def _requests(arguments: argparse.Namespace) -> list[Request]:
             size=arguments.size,
             extra_views=arguments.extra_views,
             held_out=index >= count - held_out,
+            crop=arguments.crop,
+            rearing=arguments.rearing,
+            coats=tuple(arguments.coats),
+            whiskers=arguments.whiskers,
+            effects=tuple(name for name in EFFECTS if getattr(arguments, name)),
+            masks=arguments.masks,
+            meshes=meshes,
+            mesh_scale=arguments.mesh_scale,
+            mesh_up=arguments.mesh_up,
         )
         for index in range(count)
     ]
+
+
+def _try_meshes(request: Request) -> None:
+    """Read every mesh once, before hours are spent on the first ones."""
+    from gslrm.data.synthetic_mesh_source import require_size
+
+    for path in request.meshes:
+        require_size(path, scale=request.mesh_scale, up=request.mesh_up)
 
 
 def _clear(output: Path, *, overwrite: bool) -> None:
@@ -188,13 +236,6 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     cv2.setNumThreads(1)
-
-
-@cache
-def _rasterizer() -> "Rasterizer":
-    from gslrm.render import build_rasterizer
-
-    return build_rasterizer("cpu", device="cpu")  # bit for bit the same on every machine with the same libraries
 
 
 def _available_cores() -> int:

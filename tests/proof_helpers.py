@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -13,14 +13,15 @@ from gslrm.cameras import Cameras
 from gslrm.data.images import read_image
 from gslrm.data.masks import MaskPolicy, read_view
 from gslrm.data.sample import read_sample
+from gslrm.data.synthetic_raster import photograph
 from gslrm.data.synthetic_scene import sample_scene
-from gslrm.data.transforms import HALF
-from gslrm.harmonics import rgb_from_degree_0
+from gslrm.data.transforms import HALF, resize
 from gslrm.proof import Limits, Proof, prove
+from gslrm.tensor_struct import stack
 
 RIG_VIEWS = 6
-FINER = 2  # pixels painted per pixel and axis
-SUBPIXEL = 4  # bits of fraction in OpenCV's drawing coordinates
+FINER = 2  # pixels photographed per pixel and axis
+MICE = (6, 3, 15, 9)  # with tails that are long enough to be missed, in the middle of the arena
 MOUSE_EVAL = Path(__file__).parents[2] / "shared" / "data" / "mouse_eval"
 RAW_SIZE = (1152, 1024)  # of the real rig; its pictures are squashed to squares
 RAW_SKEW = np.array([-5.8, 1.4, -0.9, -5.9, -1.3, -4.9])  # raw pixels, of the real cameras in the order of mouse_eval
@@ -69,33 +70,16 @@ class Shots:
 
 @cache
 def mouse(seed: int, size: int = 512) -> Shots:
-    """A synthetic mouse seen by a rig like the real one; its skin is painted as discs, from far to near."""
-    gaussians, cameras, _ = sample_scene(np.random.default_rng(seed), size=size, extra_views=0, held_out=False)
-    colours = rgb_from_degree_0(gaussians.harmonics[:, 0]).clamp(0, 1).double().numpy()
-    radius = 1.5 * gaussians.scales.double().numpy().max(axis=1)
-    painted = [_paint(cameras[view], gaussians.means.double(), radius, colours) for view in range(RIG_VIEWS)]
+    """A synthetic mouse seen by a rig like the real one."""
+    mesh, cameras, _ = sample_scene(np.random.default_rng(MICE[seed]), size=size, extra_views=0, held_out=False)
+    finer = stack([resize(cameras[view], width=FINER * size, height=FINER * size) for view in range(RIG_VIEWS)])
+    pictures = photograph(mesh, finer, grain_seed=seed)
+    shrink = partial(cv2.resize, dsize=(size, size), interpolation=cv2.INTER_AREA)
     return Shots(
-        tuple(image for image, _ in painted),
-        tuple(mask for _, mask in painted),
+        tuple(shrink(picture) for picture in pictures.colour + 1 - pictures.coverage[..., None]),
+        tuple(shrink(mask) for mask in pictures.coverage),
         tuple(cameras[view] for view in range(RIG_VIEWS)),
     )
-
-
-def _paint(
-    camera: Cameras, means: torch.Tensor, radius: np.ndarray, colours: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    pixel, depth = camera.project(means)
-    order = depth.argsort(descending=True).tolist()
-    one = FINER * 2**SUBPIXEL
-    middle = ((pixel.numpy() * FINER - 0.5) * 2**SUBPIXEL).round().astype(int)
-    reach = (radius * float(camera.focal.mean()) / depth.numpy() * one).round().astype(int)
-    fine = np.ones((camera.height * FINER, camera.width * FINER, 4), np.float32)
-    fine[..., 3] = 0
-    for index in order:
-        colour = (*colours[index].tolist(), 1.0)
-        cv2.circle(fine, middle[index].tolist(), int(reach[index]), colour, -1, cv2.LINE_8, SUBPIXEL)
-    coarse = cv2.resize(fine, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    return coarse[..., :3], np.ascontiguousarray(coarse[..., 3])
 
 
 @cache

@@ -9,13 +9,12 @@ from data_helpers import BALL
 from helpers import ring
 
 from gslrm.cameras import Cameras
-from gslrm.config import MouseConfig, RenderConfig
+from gslrm.config import MouseConfig
 from gslrm.data.normalize import place_object
 from gslrm.data.placement import Placement
-from gslrm.data.synthetic_mouse import sample_mouse
-from gslrm.data.synthetic_rig import six_camera_rig
+from gslrm.data.synthetic_raster import photograph as photograph_mesh
+from gslrm.data.synthetic_scene import sample_scene
 from gslrm.data.transforms import crop, outside_share, resize, turn_to, warp
-from gslrm.render import build_rasterizer
 
 GREY_LEVEL = 1 / 255
 SIZE = 128
@@ -90,7 +89,7 @@ def test_a_slightly_wrong_camera_would_be_noticed(rig, wrong):
 def test_a_crop_of_a_rendered_mouse_is_the_rendering_of_the_crops_camera(mode):
     """Through the rasterizer instead of ray casting: fur-sized detail, soft edges, real pose and size."""
     rng = np.random.default_rng(7)
-    mouse, cameras = sample_mouse(rng), six_camera_rig(rng, 768)
+    mouse, cameras, _ = sample_scene(rng, size=768, extra_views=0, held_out=False)
     views = [cameras[index] for index in range(3)]
     pictures = [rendered(mouse, camera) for camera in views]
     placement = place(views, pictures, crop=mode)
@@ -106,10 +105,9 @@ def place(cameras: list[Cameras], pictures: list[np.ndarray], **settings: object
     return place_object([picture[..., 3] for picture in pictures], cameras, size=SIZE, mouse=mouse)
 
 
-def rendered(gaussians, camera: Cameras) -> np.ndarray:
-    rasterizer = build_rasterizer("cpu", RenderConfig())
-    picture = rasterizer(gaussians[None].float(), camera[None, None].float(), torch.zeros(1, 3))[0]
-    return torch.cat([picture.rgb[0], picture.alpha[0]]).permute(1, 2, 0).numpy()
+def rendered(mouse, camera: Cameras) -> np.ndarray:
+    pictures = photograph_mesh(mouse, camera[None])
+    return np.dstack([pictures.colour[0], pictures.coverage[0]])
 
 
 class TestOutside:

@@ -99,7 +99,7 @@ def test_a_turned_camera_swings_and_the_others_do_not():
 
 
 def test_a_cut_tail_makes_no_camera_swing_and_no_body_miss():
-    for seed, view in ((0, 1), (1, 4), (2, 0)):
+    for seed, view in ((3, 1), (1, 4), (2, 0)):
         shots = mouse(seed)
         cut = shots.with_masks(lambda index, mask, view=view: cut_thin(mask) if index == view else mask)
         planes, hull = measured(cut)

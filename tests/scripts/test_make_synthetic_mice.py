@@ -72,7 +72,7 @@ def test_pictures_show_a_whole_opaque_mouse_on_white(data_set, index):
     border = np.concatenate([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]], axis=1)
     assert (border == 0).all()
     assert (images[masks == 0] >= 254).all()
-    assert ((depths > 0) == (masks > 127)).mean() > 0.999
+    assert ((depths > 0) == (masks > 127)).all()
     assert depths[depths > 0].min() > 20_000 and depths.max() < 50_000  # hundredths of a millimetre
 
 
@@ -84,20 +84,20 @@ def test_pictures_are_coverage_times_colour_plus_the_rest_white(data_set):
     assert covered.min() >= -1.01  # two roundings to 8 bits
     edge = (masks > 60) & (masks < 200)
     colour = covered[edge] / masks[edge][:, None]
-    assert colour.max() < 0.97 and np.median(colour) > 0.02
+    assert colour.max() <= 1 and np.median(colour) > 0.02
 
 
 def test_depth_and_masks_agree_with_the_mouse_that_was_drawn(data_set):
     mouse, cameras, _ = sample_scene(np.random.default_rng([3, 0]), size=64, extra_views=6, held_out=False)
-    pixel, depth = cameras.project(mouse.means.double().expand(12, -1, -1))
+    pixel, depth = cameras.project(torch.from_numpy(mouse.vertices).expand(12, -1, -1))
     measured = stored(data_set / "sample_000000", "depth") / 100
     column, row = pixel.long().unbind(-1)
     view = torch.arange(12)[:, None].expand_as(row)
     seen = torch.from_numpy(measured)[view, row, column]
     front = seen > 0
-    assert front.float().mean() > 0.9
-    assert ((depth - seen)[front] > -6).float().mean() > 0.99  # nothing lies far in front of what is seen
-    assert ((depth - seen)[front].abs() < 6).float().mean() > 0.35  # and what is seen is skin
+    assert front.float().mean() > 0.8
+    assert ((depth - seen)[front] > -6).float().mean() > 0.97  # nothing lies far in front of what is seen
+    assert ((depth - seen)[front].abs() < 4).float().mean() > 0.35  # and what is seen is skin
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(data_set, tmp_path):
