@@ -57,6 +57,15 @@ class InferenceConfig(Section):
     """Degrees above the horizon."""
     min_opacity: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Gaussians below are left out of the PLY; they change no pixel by more than one grey level."""
+    clean: str = ""
+    """Filters of the Gaussians, applied in order, such as `opacity:0.02,hull:2,contribution:0.05`: see docs/formats.md.
+    """
+    formats: list[Literal["lgm_ply", "compressed_ply", "splat", "spz", "sog"]] = Field(default_factory=list)
+    """Written beside the PLY; see docs/formats.md."""
+    mesh: bool = False
+    """Write the surface as `mesh.glb`, coloured triangles; needs scikit-image."""
+    mesh_resolution: Annotated[int, Field(ge=16)] = 192
+    """Grid points along the longest side of the object."""
 
 
 class EvaluationConfig(Section):

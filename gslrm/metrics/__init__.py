@@ -9,7 +9,7 @@ to compare, at cameras that were not given.
 """
 
 from gslrm.metrics.depth import depth_error, depth_within
-from gslrm.metrics.geometry import floater_share, gaussian_statistics, outside_hull, surface_scores
+from gslrm.metrics.geometry import background_sighting, floater_share, gaussian_statistics, outside_hull, surface_scores
 from gslrm.metrics.images import MAX_PSNR, SSIM_WINDOW, crop_box, psnr, psnr_crop, psnr_foreground, ssim, ssim_crop
 from gslrm.metrics.masks import (
     COLOUR_THRESHOLD,
@@ -29,6 +29,7 @@ __all__ = [
     "MAX_PSNR",
     "SSIM_WINDOW",
     "average",
+    "background_sighting",
     "colour_mask_iou",
     "crop_box",
     "depth_error",

@@ -67,16 +67,29 @@ def outside_hull(
     """
     seen = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     outside = torch.zeros_like(seen)
-    reach = int(-(-tolerance // 1))
     for view in views:
-        camera = view.cameras.to(points.dtype)
-        mask = torch.nn.functional.max_pool2d(view.masks, 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0.5
-        pixel, depth = camera.project(points[None])
-        column, row = pixel[0].floor().nan_to_num(-1, -1, -1).clamp(-1, 1e6).long().unbind(-1)
-        inside = (depth[0] > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
+        inside, background = background_sighting(points, view, tolerance)
         seen |= inside
-        outside[inside] |= ~mask[row[inside], column[inside]]
+        outside |= background
     return outside | ~seen
+
+
+def background_sighting(
+    points: Float[Tensor, "n 3"], view: Views, tolerance: float = HULL_TOLERANCE
+) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
+    """Whether one view [1] has world points in its picture, and whether it then sees background there.
+
+    Background is what lies farther than `tolerance` pixels, rounded up, from the mask.
+    """
+    reach = int(-(-tolerance // 1))
+    camera = view.cameras.to(points.dtype)
+    mask = torch.nn.functional.max_pool2d(view.masks, 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0.5
+    pixel, depth = camera.project(points[None])
+    column, row = pixel[0].floor().nan_to_num(-1, -1, -1).clamp(-1, 1e6).long().unbind(-1)
+    inside = (depth[0] > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
+    background = torch.zeros_like(inside)
+    background[inside] = ~mask[row[inside], column[inside]]
+    return inside, background
 
 
 def surface_scores(gaussians: Gaussians, surface: Float[Tensor, "m 3"]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from gslrm import harmonics as sh
 from gslrm.cameras import Cameras
 from gslrm.config import RenderConfig
 from gslrm.errors import UserError
+from gslrm.exact import exact_float32
 from gslrm.render.deferred import render_deferred
 from gslrm.types import Gaussians, Rendering
 
@@ -94,7 +95,7 @@ class BatchRasterizer:
 
     def _views(self, gaussians: Gaussians, cameras: Cameras, background: Tensor, ratio: float) -> tuple[Tensor, ...]:
         """RGB, alpha and depth [V, ., H, W] of one scene."""
-        with torch.autocast(gaussians.means.device.type, enabled=False):
+        with exact_float32(gaussians.means.device.type):
             colours, alpha, _ = self.rasterization(
                 gaussians.means,
                 gaussians.rotations,
@@ -117,7 +118,9 @@ class BatchRasterizer:
         return colours[:, :3], alpha, colours[:, 3:]
 
 
-def build_rasterizer(backend: str = "auto", config: RenderConfig | None = None, *, device: str = "auto") -> Rasterizer:
+def build_rasterizer(
+    backend: str = "auto", config: RenderConfig | None = None, *, device: str = "auto"
+) -> BatchRasterizer:
     """The rasterizer of a backend.
 
     Args:

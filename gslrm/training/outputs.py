@@ -13,16 +13,20 @@ from gslrm.data.placed_sample import load_targets, mask_policy
 from gslrm.evaluation.scoring import score_sample
 from gslrm.evaluation.summary import summarise
 from gslrm.export import (
+    FORMATS,
     as_uint8,
     depth_scale,
     write_depth,
+    write_gaussians,
     write_json,
     write_picture,
     write_ply,
     write_png,
     write_video,
 )
+from gslrm.mesh import extract_mesh, write_glb
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
+from gslrm.render import build_rasterizer
 from gslrm.tensor_struct import concatenate
 from gslrm.types import Rendering
 from gslrm.visualize import KeptFrames, depth_alpha_grid, gaussian_slices, overview
@@ -54,7 +58,7 @@ def write_outputs(
     sample = reconstruction.placed.sample
     views = tuple(range(len(sample.views))) if wanted is None else tuple(wanted)
     selected = sample.select(views)
-    write_ply(reconstruction.in_source(), folder / "gaussians.ply", reconstructor.config.inference.min_opacity)
+    _write_gaussians(folder, reconstructor, reconstruction)
     rendered = [_RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected]
     _write_renders(folder / "renders", rendered)
     write_picture(folder / "gaussians.png", gaussian_slices(reconstruction.in_source()))
@@ -74,6 +78,19 @@ def write_outputs(
         write_json(folder / "metrics.json", {"summary": summarise(scores), "views": {s.view: s.model for s in scores}})
         seen_crops = crops[[views.index(view) for view in seen]]
         write_picture(folder / "overview.png", overview_picture(reconstructor, reconstruction, seen, seen_crops))
+
+
+def _write_gaussians(folder: Path, reconstructor: Reconstructor, reconstruction: Reconstruction) -> None:
+    """The Gaussians in the sample's world, in every format asked for, and their surface."""
+    options = reconstructor.config.inference
+    gaussians = reconstruction.in_source()
+    write_ply(gaussians, folder / "gaussians.ply", options.min_opacity)
+    drawn = gaussians[gaussians.opacities >= options.min_opacity].to("cpu")
+    for name in options.formats:
+        write_gaussians(drawn, folder / f"gaussians{FORMATS[name].suffix}", name)
+    if options.mesh:
+        rasterizer = build_rasterizer("cpu", reconstructor.config.render, device="cpu")
+        write_glb(extract_mesh(drawn, rasterizer, resolution=options.mesh_resolution), folder / "mesh.glb")
 
 
 def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Iterator[np.ndarray]:
