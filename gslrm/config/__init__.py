@@ -8,10 +8,11 @@ from typing import Annotated
 
 from pydantic import model_validator
 
-from gslrm.config.data import DataloaderConfig, DatasetConfig, MouseConfig
+from gslrm.config.data import DataloaderConfig, DatasetConfig, MouseConfig, NoiseConfig
 from gslrm.config.losses import LossesConfig, LossTerm
 from gslrm.config.model import (
     GaussiansConfig,
+    HullConfig,
     ImageTokenizerConfig,
     ModelConfig,
     TransformerConfig,
@@ -23,6 +24,7 @@ from gslrm.config.training import (
     CheckpointingConfig,
     LoggingConfig,
     OptimizerConfig,
+    ProfileConfig,
     RuntimeConfig,
     ScheduleConfig,
     TrainingConfig,
@@ -38,6 +40,7 @@ __all__ = [
     "DatasetConfig",
     "EvaluationConfig",
     "GaussiansConfig",
+    "HullConfig",
     "ImageTokenizerConfig",
     "InferenceConfig",
     "LoggingConfig",
@@ -45,7 +48,9 @@ __all__ = [
     "LossesConfig",
     "ModelConfig",
     "MouseConfig",
+    "NoiseConfig",
     "OptimizerConfig",
+    "ProfileConfig",
     "RenderConfig",
     "RuntimeConfig",
     "ScheduleConfig",
@@ -69,7 +74,7 @@ class Config(Section):
     render: RenderConfig = RenderConfig()
     mouse: MouseConfig = MouseConfig()
     debug: Annotated[bool, only(False, "the original never read it")] = False
-    profile: Annotated[bool, only(False, "the original never read it")] = False
+    profile: Annotated[bool, only(False, "the original never read it; training.profile.start traces passes")] = False
 
     @model_validator(mode="after")
     def _mouse_views(self) -> "Config":
@@ -80,5 +85,9 @@ class Config(Section):
             raise ValueError(
                 "training.losses.pixelalign_loss_weight needs model.hard_pixelalign: false; with true every pixel's "
                 "Gaussian lies on its ray anyway"
+            )
+        if masked.pointsdist_loss_weight and self.model.depth_anchor == "corrected_hull":
+            raise ValueError(
+                "training.losses.pointsdist_loss_weight is for a start without depth; corrected_hull starts at the hull"
             )
         return self

@@ -7,6 +7,22 @@ from pydantic import BeforeValidator, Field, model_validator
 from gslrm.config.section import Background, Count, Positive, Section, Weight, Whole
 
 
+class NoiseConfig(Section):
+    mask_pixels: Weight = 0.0
+    """Outlines of input masks are grown or shrunk by up to this, and by as much again along them, in pixels of the
+    network's pictures."""
+    camera_shift: Weight = 0.0
+    """Standard deviation of input cameras' positions per axis, as a share of their distance to the world's origin:
+    0.005 is 1.6 mm at 320 mm."""
+    camera_turn: Weight = 0.0
+    """Standard deviation of input cameras' orientations about each axis, in degrees."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is disturbed."""
+        return bool(self.mask_pixels or self.camera_shift or self.camera_turn)
+
+
 class DatasetConfig(Section):
     dataset_path: str | None = None
     """A sample, a directory of samples or a list file; relative paths start at the working directory."""
@@ -14,6 +30,11 @@ class DatasetConfig(Section):
     """Views taken of each sample."""
     num_input_views: Count = 4
     """The first of them are the network's input."""
+    min_input_views: Count | None = None
+    """In training, of those a subset of at least this many is given, drawn anew each time; all of a pass's samples have
+    equally many. None gives all."""
+    noise: NoiseConfig = NoiseConfig()
+    """Errors put into the input views in training; targets stay exact."""
     num_target_views: Count | None = None
     """Views rendered and compared per pass, drawn anew each time; none takes all candidates."""
     target_has_input: bool = True
@@ -31,6 +52,8 @@ class DatasetConfig(Section):
     def _counts(self) -> "DatasetConfig":
         if self.num_input_views > self.num_views:
             raise ValueError(f"num_input_views {self.num_input_views} exceeds num_views {self.num_views}")
+        if (self.min_input_views or 0) > self.num_input_views:
+            raise ValueError(f"min_input_views {self.min_input_views} exceeds num_input_views {self.num_input_views}")
         candidates = self.num_views - (0 if self.target_has_input else self.num_input_views)
         if candidates < (self.num_target_views or 1):
             raise ValueError(f"only {candidates} views can be targets; raise num_views or set target_has_input: true")

@@ -11,6 +11,7 @@ LossTerm = Literal[
     "background_loss",
     "alpha_loss",
     "alpha_iou_loss",
+    "fringe_loss",
     "ssim_loss",
     "perceptual_loss",
     "lpips_loss",
@@ -33,6 +34,8 @@ class LossesConfig(Section):
     """Silhouette: squared difference of rendered alpha and mask."""
     alpha_iou_loss_weight: Weight = 0.0
     """Silhouette: 1 - soft intersection over union of rendered alpha and mask, per picture."""
+    fringe_loss_weight: Weight = 0.0
+    """Haze: how much more half-transparent the rendered alpha is than the mask."""
     ssim_loss_weight: Weight = 0.0
     """1 - SSIM, SSIM bounded to [0, 1]."""
     masked_ssim_loss: bool = False

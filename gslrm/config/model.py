@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gslrm.config.section import Count, Positive, Section, Whole, only
+from gslrm.config.section import Count, Positive, Section, Share, Whole, only
 
 
 class ImageTokenizerConfig(Section):
@@ -58,6 +58,36 @@ class GaussiansConfig(Section):
     """Added to the opacity logit; -2.0 (0.12 at the start) in the published weights."""
 
 
+class HullConfig(Section):
+    half_range: Positive = 0.65
+    """Half the length of ray on which the hull is searched, in world units; more than the object's radius."""
+    step: Positive = 0.5
+    """Pixels between points of a ray near an outline."""
+    tolerated: Whole = 0
+    """Masks that may miss a point which the others show, so that one bad mask does not carve the object away."""
+    detail: Literal[1, 2, 4] = 1
+    """Splats per pixel of the tokens' pictures and axis: the transformer sees pictures smaller by this, colour and
+    coverage come from the whole ones."""
+    covered: Share = 0.4
+    """Coverage from which a pixel gets a Gaussian."""
+    inset: float = 0.0
+    """Pixels behind the hull at which Gaussians start: a hull is never smaller than the object, and splats are wide."""
+    scale: Positive = 0.35
+    """Standard deviation at which Gaussians start, in pixels at the hull."""
+    miss_range: Positive = 0.5
+    """Half-range of depth where a ray misses the hull, about its best point, in world units."""
+    agreement: bool = False
+    """Tell the transformer how well the colours of the other views agree at and behind each hull point."""
+    agreement_depths: list[float] = Field(default_factory=lambda: [0.0, 0.02, 0.04, 0.08])
+    """Where `agreement` is looked at, in world units along the ray behind the hull point."""
+    inner: bool = False
+    """A second Gaussian per pixel, half-way through the hull, nearly transparent at the start."""
+    splats_per_token: Count = 1
+    """Gaussians of each of the `gaussians.n_gaussians` learned tokens, which start among the hull's points."""
+    fill_opacity: float = -3.0
+    """Opacity logit at which those and inner Gaussians start; -3 is 0.05."""
+
+
 class ModelConfig(Section):
     family: Literal["gslrm"] = "gslrm"
     """Architecture."""
@@ -87,9 +117,12 @@ class ModelConfig(Section):
     drop_background: bool = False
     """Leave patches without foreground out of the transformer and give pixels without foreground no opacity. Needs
     masks."""
-    depth_anchor: Literal["ray", "hull"] = "ray"
+    depth_anchor: Literal["ray", "hull", "corrected_hull"] = "ray"
     """Depth is measured from the ray's point nearest the origin, or from its first hit with the visual hull of the
-    input masks, which is right before anything is learned."""
+    input masks, which is right before anything is learned. `corrected_hull`: the network starts as that hull, coloured,
+    is told what the hull is like, and learns a correction; see `hull`."""
+    hull: HullConfig = HullConfig()
+    """Of `depth_anchor: corrected_hull`."""
     hull_range: Positive = 0.9
     """Half the length of ray on which the hull is searched, in world units; more than the object's radius."""
     hull_samples: Annotated[int, Field(ge=2)] = 80
@@ -104,8 +137,26 @@ class ModelConfig(Section):
         expected = 12 if self.use_aug_plucker else 9
         if self.image_tokenizer.in_channels != expected:
             raise ValueError(f"image_tokenizer.in_channels must be {expected} with this ray embedding")
-        if self.depth_anchor == "hull" and not (self.hard_pixelalign and self.drop_background):
-            raise ValueError("depth_anchor hull needs hard_pixelalign and drop_background: only foreground has a hull")
+        if self.depth_anchor != "ray" and not (self.hard_pixelalign and self.drop_background):
+            raise ValueError(
+                f"depth_anchor {self.depth_anchor} needs hard_pixelalign and drop_background: only foreground has a "
+                "hull"
+            )
+        self._corrected_hull()
         if self.depth_max and self.depth_max <= self.depth_min:
             raise ValueError(f"depth_max {self.depth_max} must exceed depth_min {self.depth_min}")
         return self
+
+    def _corrected_hull(self) -> None:
+        if self.depth_anchor != "corrected_hull":
+            if self.hull != HullConfig():
+                raise ValueError("hull is for depth_anchor: corrected_hull")
+            return
+        if self.clip_xyz:
+            raise ValueError("clip_xyz is for the published decoding; unset it with depth_anchor corrected_hull")
+        tokens = self.image_tokenizer
+        if tokens.image_size % (tokens.patch_size * self.hull.detail):
+            raise ValueError(
+                f"image_size {tokens.image_size} is not a multiple of patch_size x hull.detail = "
+                f"{tokens.patch_size * self.hull.detail}"
+            )

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from gslrm.cameras import nearest_to_lines
 from gslrm.config import Background, DatasetConfig, MouseConfig
+from gslrm.data.disturb import disturb
 from gslrm.data.lists import find_samples, require_images
 from gslrm.data.placed_sample import load_item
 from gslrm.data.sample import CAMERA_FILE, Sample, read_sample
@@ -22,6 +23,7 @@ from gslrm.tensor_struct import stack
 from gslrm.types import Batch
 
 OVERLAP_ANGLE = 60.0  # degrees between the directions from the rig's focus to two cameras
+DROP, NOISE = 1, 2  # streams of random numbers apart from that of views and backgrounds
 GREY_LEVELS = {"white": 1.0, "gray": 0.5, "black": 0.0}
 
 
@@ -56,12 +58,26 @@ class ViewDataset(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, key.epoch, key.position])
         sample = self.sample(key.position)
         inputs, candidates = self.choose_views(sample, rng)
+        inputs = self.drop_views(inputs, key)
         count = self.dataset.num_target_views or len(candidates)
         targets = tuple(sorted(rng.choice(candidates, size=count, replace=False).tolist()))
         background = draw_background(self.dataset.background_color, rng)
-        return load_item(
+        item = load_item(
             sample, inputs, targets, dataset=self.dataset, mouse=self.mouse, size=self.image_size, background=background
         )
+        if not self.dataset.noise.any:
+            return item
+        errors = np.random.default_rng([self.seed, key.epoch, key.position, NOISE])
+        return replace(item, input=disturb(item.input, background, self.dataset.noise, errors))
+
+    def drop_views(self, inputs: tuple[int, ...], key: SampleKey) -> tuple[int, ...]:
+        """A subset of the input views, as many as the pass says, ascending; all of them without `min_input_views`."""
+        least = self.dataset.min_input_views
+        if least is None:
+            return inputs
+        count = np.random.default_rng([self.seed, key.step, DROP]).integers(least, len(inputs), endpoint=True)
+        chosen = np.random.default_rng([self.seed, key.epoch, key.position, DROP])
+        return tuple(sorted(chosen.choice(inputs, size=count, replace=False).tolist()))
 
     def sample(self, index: int) -> Sample:
         """The camera file of a sample, read once."""

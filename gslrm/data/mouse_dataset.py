@@ -28,18 +28,19 @@ class MouseViewDataset(ViewDataset):
     def collate(self, items: list[Batch]) -> Batch:
         """Stack items and assert the order of their views."""
         batch = super().collate(items)
-        assert_camera_order(batch)
+        assert_camera_order(batch, dropped=self.dataset.min_input_views is not None)
         return batch
 
 
-def assert_camera_order(batch: Batch) -> None:
-    """The law of this data set, checked on every batch.
+def assert_camera_order(batch: Batch, *, dropped: bool = False) -> None:
+    """The law of this data set, checked on every batch; some input views may be `dropped`.
 
     Raises:
         AssertionError: inputs are not views 0, 1, 2, ... or targets are not ascending.
     """
     expected = torch.arange(batch.input_index.shape[-1]).expand_as(batch.input_index)
-    if not torch.equal(batch.input_index, expected):
+    ascending = bool((batch.input_index.diff(dim=-1) > 0).all())
+    if not (ascending if dropped else torch.equal(batch.input_index, expected)):
         raise AssertionError(f"input views are {batch.input_index.tolist()}, not in camera-file order")
     if not (batch.target_index.diff(dim=-1) > 0).all():
         raise AssertionError(f"target views are {batch.target_index.tolist()}, not in camera-file order")

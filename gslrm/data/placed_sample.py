@@ -91,7 +91,7 @@ def load_item(
     size: int,
     background: Float[Tensor, "3"],
 ) -> Batch:
-    """One training item; target views that are also input views are read once.
+    """One training item; target views that are also input views are read once, and copied only where they must be.
 
     Raises:
         UserError: names the sample, its file and the cure.
@@ -101,10 +101,11 @@ def load_item(
     known = placed.input
     if fresh:
         known = concatenate([known, load_targets(placed, fresh, mask_policy(dataset, mouse), background)])
-    order = [(*input_index, *fresh).index(index) for index in target_index]
+    available = (*input_index, *fresh)
+    as_it_is = target_index == available
     return Batch(
-        input=placed.input,
-        target=known[order],
+        input=known[: len(input_index)] if as_it_is else placed.input,
+        target=known if as_it_is else known[[available.index(index) for index in target_index]],
         input_index=torch.tensor(input_index),
         target_index=torch.tensor(target_index),
         background=background,

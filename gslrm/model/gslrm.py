@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gslrm.config import ModelConfig
 from gslrm.errors import UserError
+from gslrm.exact import exact_float32
 from gslrm.model.blocks import Transformer
 from gslrm.model.gaussian_head import (
     channel_count,
@@ -60,13 +61,15 @@ class GSLRM(nn.Module):
             self.view_type_embeddings = nn.Parameter(torch.empty(VIEW_TYPES, width))
         self.gaussian_position_embeddings = nn.Parameter(torch.empty(config.gaussians.n_gaussians, width))
         self.patch_embedder = nn.Sequential(
-            nn.Identity(), nn.Linear(config.image_tokenizer.in_channels * patch**2, width, bias=False)
+            nn.Identity(),
+            nn.Linear((config.image_tokenizer.in_channels + self.hint_channels()) * patch**2, width, bias=False),
         )
         self.input_layer_norm = nn.LayerNorm(width, bias=False)
         self.transformer_layers = Transformer(config.transformer)
-        self.gaussian_upsampler = GaussianUpsampler(width, channels)
+        splats_per_token, splats_per_pixel = self.splats()
+        self.gaussian_upsampler = GaussianUpsampler(width, channels * splats_per_token)
         self.pixel_gaussian_decoder = nn.Sequential(
-            nn.LayerNorm(width, bias=False), nn.Linear(width, channels * patch**2, bias=False)
+            nn.LayerNorm(width, bias=False), nn.Linear(width, channels * splats_per_pixel * patch**2, bias=False)
         )
         self.apply(self._initialise)
         for name, parameter in self.named_parameters(recurse=False):
@@ -92,6 +95,14 @@ class GSLRM(nn.Module):
         tokens = self.attend(self.embed(views), views)
         return self.decode(tokens, views)
 
+    def hint_channels(self) -> int:
+        """Channels of the input beside colours and rays."""
+        return 0
+
+    def splats(self) -> tuple[int, int]:
+        """Gaussians per learned token, and per pixel."""
+        return 1, 1
+
     def recompute_every(self, blocks: int) -> None:
         """Recompute activations in groups of this many blocks in the backward pass of training; 0 keeps them all."""
         self.transformer_layers.checkpoint_every = blocks
@@ -100,11 +111,13 @@ class GSLRM(nn.Module):
         """Clamp pixel Gaussians to [-1, 1]^3 or not, whatever `clip_xyz` says: FaceLift's first passes do without."""
         self.config = self.config.model_copy(update={"clip_xyz": wanted})
 
-    def embed(self, views: Views) -> Float[Tensor, "b n d"]:
+    def embed(self, views: Views, hints: Float[Tensor, "b v c h w"] | None = None) -> Float[Tensor, "b n d"]:
         """Tokens after the input norm: learned global tokens, then image tokens view by view."""
-        with torch.autocast(views.images.device.type, enabled=False):
+        with exact_float32(views.images.device.type):
             posed = torch.cat(
-                [2 * views.images[:, :, :3].float() - 1, embed_rays(views.cameras.float(), self.config)], 2
+                [2 * views.images[:, :, :3].float() - 1, embed_rays(views.cameras.float(), self.config)]
+                + ([] if hints is None else [hints]),
+                dim=2,
             )
         images = self.patch_embedder(patchify(posed, patch=self.config.image_tokenizer.patch_size))
         if self.config.add_refsrc_marker:
@@ -131,7 +144,7 @@ class GSLRM(nn.Module):
         count = self.config.gaussians.n_gaussians
         learned = self.gaussian_upsampler(tokens[:, :count])
         pixels = self.pixel_gaussian_decoder(tokens[:, count:])
-        with torch.autocast(tokens.device.type, enabled=False):
+        with exact_float32(tokens.device.type):
             first = global_gaussians(learned.float(), self.config.gaussians)
             rest = self._decode_pixels(pixels.float(), views.float())
         return concatenate(first, rest)

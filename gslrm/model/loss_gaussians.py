@@ -5,19 +5,18 @@ from torch import Tensor
 
 from gslrm.model.comparison import Comparison
 from gslrm.model.gaussian_head import raster_from_patches
-from gslrm.types import Gaussians
 
 SPREAD = 0.5  # world units: deviation of a view's distances that points-dist asks for
 
 
 def opacity(c: Comparison) -> Float[Tensor, ""]:
     """Mean opacity of the Gaussians that have any."""
-    return _mean_of_drawn(c.gaussians.opacities, c.gaussians)
+    return _mean_of_drawn(c, c.gaussians.opacities)
 
 
 def scale(c: Comparison) -> Float[Tensor, ""]:
     """Mean longest standard deviation, in world units, of the Gaussians that have any opacity."""
-    return _mean_of_drawn(c.gaussians.scales.amax(dim=-1), c.gaussians)
+    return _mean_of_drawn(c, c.gaussians.scales.amax(dim=-1))
 
 
 def pixelalign(c: Comparison, *, patch: int, masked: bool) -> Float[Tensor, ""]:
@@ -50,7 +49,7 @@ def pixel_means(c: Comparison, *, patch: int) -> Float[Tensor, "b v h w 3"]:
     return raster_from_patches(pixels, views=views, height=height, width=width, patch=patch)
 
 
-def _mean_of_drawn(values: Float[Tensor, "b n"], gaussians: Gaussians) -> Float[Tensor, ""]:
+def _mean_of_drawn(c: Comparison, values: Float[Tensor, "b n"]) -> Float[Tensor, ""]:
     """Models that drop the background give its pixels no opacity at all; their number must not weaken the term."""
-    drawn = gaussians.opacities.detach() > 0
-    return (values * drawn).sum() / drawn.sum().clamp_min(1)
+    drawn = c.gaussians.opacities.detach() > 0
+    return (values * drawn).sum() / c.batch_share(drawn.sum())

@@ -14,12 +14,12 @@ def l2(c: Comparison) -> Float[Tensor, ""]:
 
 def masked_l2(c: Comparison) -> Float[Tensor, ""]:
     """Squared error summed over foreground pixels, divided by their number times 3 (at least one pixel)."""
-    return _mean_over((c.rendered - c.target).square(), c.foreground)
+    return _mean_over(c, (c.rendered - c.target).square(), c.foreground)
 
 
 def background(c: Comparison) -> Float[Tensor, ""]:
     """Squared distance to the background colour, averaged over the pixels outside the mask."""
-    return _mean_over((c.rendered - c.background).square(), 1 - c.foreground)
+    return _mean_over(c, (c.rendered - c.background).square(), 1 - c.foreground)
 
 
 def silhouette(c: Comparison) -> Float[Tensor, ""]:
@@ -37,6 +37,11 @@ def silhouette_iou(c: Comparison) -> Float[Tensor, ""]:
     return (1 - (low.sum(dim=(1, 2, 3)) + 1) / (high.sum(dim=(1, 2, 3)) + 1)).mean()
 
 
+def fringe(c: Comparison) -> Float[Tensor, ""]:
+    """Mean excess of alpha (1 - alpha) over that of the mask: 0 for pictures as decided as the mask, at most 1/4."""
+    return (c.alpha * (1 - c.alpha) - c.mask * (1 - c.mask)).clamp_min(0).mean()
+
+
 def depth(c: Comparison, *, half_range: float, samples: int) -> Float[Tensor, ""]:
     """Mean distance between rendered depth and the visual hull of the input masks, in world units.
 
@@ -48,8 +53,8 @@ def depth(c: Comparison, *, half_range: float, samples: int) -> Float[Tensor, ""
     hull = hull_depth(c.inputs, views.cameras, shown, half_range=half_range, samples=samples)
     hull = hull.flatten(0, 1)[:, None]
     weight = c.alpha.detach() * (hull > 0)
-    return (weight * (c.depth - hull).abs()).sum() / weight.sum().clamp_min(1)
+    return (weight * (c.depth - hull).abs()).sum() / c.batch_share(weight.sum())
 
 
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / (values.shape[1] * chosen.sum().clamp_min(1))
+def _mean_over(c: Comparison, values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / (values.shape[1] * c.batch_share(chosen.sum()))

@@ -41,7 +41,7 @@ def foreground_ssim(c: Comparison) -> Float[Tensor, ""]:
     chosen = c.foreground[:, 0, rim:-rim, rim:-rim]
     windows = chosen.sum(dim=(1, 2))
     per_picture = ((errors * chosen).sum(dim=(1, 2)) / windows.clamp_min(1)).clamp(0, 1)
-    return per_picture.sum() / (windows > 0).sum().clamp_min(1)
+    return per_picture.sum() / c.batch_share((windows > 0).sum())
 
 
 def dissimilarity(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
@@ -89,6 +89,8 @@ def _band(kernel: Tensor, size: int) -> Tensor:
 def _median(images: Tensor) -> Tensor:
     """A value that occurs in each channel: the background's, if that is half of the picture."""
     values = images.detach().flatten(-2).contiguous()  # torch 2.13's median of an expanded tensor is garbage
+    if torch.are_deterministic_algorithms_enabled():  # CUDA's median refuses, because of indices that nobody asks for
+        return values.sort(dim=-1).values[..., (values.shape[-1] - 1) // 2, None, None]
     return values.median(dim=-1).values[..., None, None]
 
 

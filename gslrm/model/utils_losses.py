@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from gslrm.config import LossesConfig, LossTerm, ModelConfig, ScheduleConfig
 from gslrm.errors import UserError
+from gslrm.exact import exact_float32
 from gslrm.model import loss_gaussians, loss_pictures, loss_ssim
-from gslrm.model.comparison import Comparison, compare
+from gslrm.model.comparison import BatchShare, Comparison, compare, whole_batch
 from gslrm.model.perceptual import LpipsDistance, VggDistance
 from gslrm.types import Batch, Gaussians, Rendering
 
@@ -64,14 +65,22 @@ class Term:
 class Losses(nn.Module):
     """The enabled terms of a `training.losses` section."""
 
-    def __init__(self, config: LossesConfig, schedule: ScheduleConfig, *, model: ModelConfig) -> None:
-        """Load what the enabled terms need.
+    def __init__(
+        self,
+        config: LossesConfig,
+        schedule: ScheduleConfig,
+        *,
+        model: ModelConfig,
+        batch_share: BatchShare = whole_batch,
+    ) -> None:
+        """Load what the enabled terms need; see `Comparison` for `batch_share`.
 
         Raises:
             UserError: weights or a package are missing, with the cure; or no term counts in some passes.
         """
         super().__init__()
         self.networks = _networks(config)
+        self.batch_share = batch_share
         self.warmup = POINTSDIST_WARMUP if config.warmup_pointsdist else 0
         functions = _functions(config, model) | {name: self._distance(name) for name in self.networks}
         terms = {
@@ -93,8 +102,8 @@ class Losses(nn.Module):
         """Compare a rendering [B, T] with the batch's target views; terms that do not count yet are left out."""
         weights = {name: term.weight_at(step) for name, term in self.terms.items()}
         active = [name for name, weight in weights.items() if weight]
-        with torch.autocast(rendering.rgb.device.type, enabled=False):
-            comparison = compare(gaussians.float(), rendering.float(), batch.float())
+        with exact_float32(rendering.rgb.device.type):
+            comparison = compare(gaussians.float(), rendering.float(), batch.float(), self.batch_share)
             values = {name: self.terms[name].function(comparison) for name in active}
         total = torch.stack([weights[name] * values[name] for name in active]).sum()
         return LossReport(total, values, frozenset(name for name in active if self.terms[name].begins == step))
@@ -130,6 +139,7 @@ def _weights(config: LossesConfig) -> dict[LossTerm, float]:
         "background_loss": config.background_loss_weight,
         "alpha_loss": config.alpha_loss_weight,
         "alpha_iou_loss": config.alpha_iou_loss_weight,
+        "fringe_loss": config.fringe_loss_weight,
         "ssim_loss": config.ssim_loss_weight,
         "perceptual_loss": config.perceptual_loss_weight,
         "lpips_loss": config.lpips_loss_weight,
@@ -150,6 +160,7 @@ def _functions(config: LossesConfig, model: ModelConfig) -> dict[str, Function]:
         "background_loss": loss_pictures.background,
         "alpha_loss": loss_pictures.silhouette,
         "alpha_iou_loss": loss_pictures.silhouette_iou,
+        "fringe_loss": loss_pictures.fringe,
         "ssim_loss": masked_ssim if config.masked_ssim_loss else loss_ssim.ssim,
         "depth_loss": partial(loss_pictures.depth, half_range=model.hull_range, samples=model.hull_samples),
         "opacity_loss": loss_gaussians.opacity,

@@ -44,6 +44,26 @@ class TestDatasets:
         assert not set(item.input_index.tolist()) & set(item.target_index.tolist())
         assert len(item.target_index) == 3
 
+    @pytest.mark.parametrize("kind", [MouseViewDataset, RandomViewDataset])
+    def test_a_view_that_is_input_and_target_is_the_same_picture_in_both(self, sample_dir, kind):
+        for epoch in range(4):
+            item = dataset_of(sample_dir, kind)[SampleKey(epoch, 0)]
+            targets = item.target_index.tolist()
+            for place, view in enumerate(item.input_index.tolist()):
+                there = targets.index(view)
+                given, wanted = item.input[place : place + 1], item.target[there : there + 1]
+                assert torch.equal(given.images, wanted.images)
+                assert torch.equal(given.masks, wanted.masks)
+                assert torch.equal(given.cameras.world_from_camera, wanted.cameras.world_from_camera)
+
+    def test_views_of_a_rig_lie_in_memory_once(self, sample_dir):
+        dataset = dataset_of(sample_dir)
+        item = dataset[SampleKey(0, 0)]
+        batch = dataset.collate([item])
+        assert batch.input.images.shape == (1, 4, *item.input.images.shape[1:])
+        memory = {views.images.untyped_storage().data_ptr() for views in (batch.input, batch.target, item.target)}
+        assert len(memory) == 1
+
     def test_the_number_of_targets_can_be_limited(self, sample_dir):
         drawn = {
             tuple(dataset_of(sample_dir, num_target_views=2)[SampleKey(e, 0)].target_index.tolist()) for e in range(9)
