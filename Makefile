@@ -25,6 +25,10 @@ test: $(VENV)/.installed-dev ## style, types and tests; all three run even when 
 	$(PYTHON) -m pytest || status=$$?; \
 	exit $$status
 
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-dev ## the tests that take minutes: fifty kills of one training, full disks, every signal
+	$(PYTHON) -m pytest -m 'slow and not gpu'
+
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## style and types only
 	@status=0; \

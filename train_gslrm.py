@@ -2,8 +2,10 @@
 
     python train_gslrm.py --config configs/mouse_gslrm_local_rtx3060.yaml
     python train_gslrm.py --config configs/demo_cpu.yaml --run-dir demo_output/run       # no GPU needed
+    torchrun --nproc-per-node 8 train_gslrm.py --config CONFIG                           # a card each; docs/scaling.md
 
-A run that stopped goes on where it was: give the same command again.
+A run that stopped goes on where it was: give the same command again. SIGTERM, SIGUSR1 and Ctrl-C end it with a
+checkpoint of its last whole update and exit status 75; see docs/checkpoints.md.
 """
 
 import argparse
@@ -24,17 +26,23 @@ def main() -> int:
 
     from gslrm.config_io import load_config
     from gslrm.training.environment import record_environment
-    from gslrm.training.resume import resume
+    from gslrm.training.processes import joined
+    from gslrm.training.resume import resume, way_on
     from gslrm.training.trainer import Trainer
 
-    config = load_config(arguments.config, arguments.overrides)
-    run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
-    trainer = Trainer(config, run_dir)
-    resume(trainer, arguments.resume, load=arguments.load)
-    record_environment(run_dir, config)
-    trainer.run()
-    cli.report(f"checkpoints: {trainer.checkpoints.directory}\nfigures: {run_dir / 'metrics.jsonl'}")
-    return 0
+    with joined() as processes:
+        config = load_config(arguments.config, arguments.overrides)
+        run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
+        processes.limit(config.training.processes.init_timeout)
+        trainer = Trainer(config, run_dir, processes)
+        resume(trainer, arguments.resume, load=arguments.load)
+        if processes.main:
+            record_environment(run_dir, config)
+        ended = trainer.run()
+    if processes.main:
+        files = f"checkpoints: {trainer.checkpoints.directory}\nfigures: {run_dir / 'metrics.jsonl'}"
+        cli.report(files if ended else way_on(trainer, arguments.resume, load=arguments.load))
+    return 0 if ended else cli.EXIT_RESUMABLE
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from gslrm.errors import UserError
+from gslrm.errors import ToldElsewhere, UserError
 
 Item = TypeVar("Item")
 
 EXIT_USER_ERROR = 2  # as argparse ends on a wrong option
+EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command, given again, goes on
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 PLAIN_INTERVAL_SECONDS = 15.0  # between progress lines when the console is not a terminal
 
@@ -39,6 +40,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     setup_logging()
     try:
         status = main()
+    except ToldElsewhere:
+        sys.exit(EXIT_USER_ERROR)
     except UserError as error:
         _console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_USER_ERROR)
@@ -60,9 +63,13 @@ def setup_logging() -> None:
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    first_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("gslrm").setLevel(logging.INFO if first_process else logging.WARNING)
+    logging.getLogger("gslrm").setLevel(logging.INFO if first_process() else logging.WARNING)
+
+
+def first_process() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def report(text: str) -> None:
@@ -101,7 +108,8 @@ def progress(
     description: str, total: int | None = None, *, done: int = 0, every: int | None = None
 ) -> Iterator[Progress]:
     """Show a long task: a bar on a terminal; elsewhere a line every 15 s, or whenever `every` more pieces are done."""
-    with _bar(description, total) if _console.is_terminal else _lines(description, total, every) as task:
+    on_terminal = _console.is_terminal and first_process()
+    with _bar(description, total) if on_terminal else _lines(description, total, every) as task:
         if done:
             task.advance(done)
         yield task

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gslrm.config.adapt import AdaptConfig
 from gslrm.config.data import DataloaderConfig, DatasetConfig
@@ -22,7 +22,11 @@ class RuntimeConfig(Section):
     amp_dtype: Literal["bf16", "fp16", "fp32", "auto"] = "auto"
     """Auto asks the device: bf16 where it is native, else fp32."""
     torch_compile: bool = False
-    """Compile the network with torch.compile, whose first passes take long."""
+    """Compile the transformer's blocks: a longer first pass, and a C++ compiler must be there. See docs/training.md for
+    what it gains."""
+    deterministic: bool = False
+    """Take only operations whose result does not depend on timing: two runs on one machine with the same versions and
+    threads are the same bit for bit. On a card slower, and with `render.backend: cpu` only."""
     grad_accum_steps: Count = 1
     """Passes per update."""
     grad_clip_norm: Weight = 1.0
@@ -30,12 +34,17 @@ class RuntimeConfig(Section):
     allowed_gradnorm_factor: Positive = 20.0
     """An update whose gradient norm exceeds `grad_clip_norm` times this is skipped and counted."""
     max_skipped_updates: Count = 20
-    """Consecutive skipped updates after which the run stops with a diagnosis."""
+    """Consecutive skipped updates after which the run stops with a diagnosis; overflows of fp16 do not count."""
     grad_checkpoint_every: Whole = 1
     """Recompute activations in groups of this many blocks while training; 0 keeps all activations."""
 
 
 class OptimizerConfig(Section):
+    kind: Literal["adamw", "adamw8bit"] = "adamw"
+    """`adamw8bit` keeps both moments in 8 bits, 2 bytes a parameter instead of 8 (Dettmers et al. 2022). Needs
+    bitsandbytes."""
+    offload: bool = False
+    """Keep the moments in the host's memory and compute updates there: slower, and none of the card for them."""
     lr: Positive = 1e-4
     """Peak learning rate of AdamW."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -46,6 +55,14 @@ class OptimizerConfig(Section):
     """On resume: the configured rate and a new schedule over the remaining updates."""
     reset_weight_decay: bool = False
     """On resume: the configured decay instead of the checkpoint's."""
+
+    @model_validator(mode="after")
+    def _one_way_to_save(self) -> "OptimizerConfig":
+        if self.offload and self.kind == "adamw8bit":
+            raise ValueError(
+                "offload keeps moments of 32 bits off the card already; set kind: adamw, or offload: false"
+            )
+        return self
 
 
 class ScheduleConfig(Section):
@@ -70,12 +87,37 @@ class CheckpointingConfig(Section):
     """Passes between checkpoints; one more is written at the end."""
     keep_last: Count = 3
     """Newest checkpoints kept."""
+    keep_best: bool = True
+    """Keep the checkpoint with the best `best_metric` beside them; the link `best` names it."""
+    best_metric: str = "auto"
+    """A score of validation, such as `val_heldout/mask_iou`; auto is `val_heldout/psnr_crop` where there are held-out
+    views, and none where there are not."""
+    async_save: bool = False
+    """Copy the state to host memory and write it while training goes on; takes as much memory as a checkpoint."""
     resume_ckpt: str | None = None
     """Start from this checkpoint when the run has none of its own."""
     reset_training_state: bool = False
     """Take only the weights of `resume_ckpt`."""
+    sharded: bool = False
+    """Each process writes its part, into a folder, instead of process 0 the whole in one file."""
     force_resume_ckpt: bool = False
     """Start from `resume_ckpt` even when the run has checkpoints of its own."""
+
+    @model_validator(mode="after")
+    def _parts_at_once(self) -> "CheckpointingConfig":
+        if self.sharded and self.async_save:
+            raise ValueError("async_save writes one file, and sharded a folder of parts; set one of them to false")
+        return self
+
+
+class ProcessesConfig(Section):
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What torchrun's processes hold of the network: all of it (ddp), or a part of each weight, gradient and moment
+    (fsdp), which saves memory and sends more."""
+    init_timeout: Positive = 1800.0
+    """Seconds that a process may wait for the others until the first pass is done."""
+    timeout: Positive = 600.0
+    """The same afterwards; pictures, reports and checkpoints, which process 0 writes alone, must take less."""
 
 
 class WandbConfig(Section):
@@ -102,6 +144,15 @@ class LoggingConfig(Section):
     wandb: WandbConfig = WandbConfig()
 
 
+class ProfileConfig(Section):
+    start: Count | None = None
+    """First pass that is traced, counted from 1; none traces nothing. The very first is slower than others."""
+    passes: Count = 3
+    """How many passes are traced, at some MB of trace each."""
+    memory: bool = False
+    """Trace allocations of memory too."""
+
+
 class TrainingConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     dataset: DatasetConfig = DatasetConfig()
@@ -112,3 +163,5 @@ class TrainingConfig(Section):
     adapt: AdaptConfig = AdaptConfig()
     checkpointing: CheckpointingConfig = CheckpointingConfig()
     logging: LoggingConfig = LoggingConfig()
+    profile: ProfileConfig = ProfileConfig()
+    processes: ProcessesConfig = ProcessesConfig()

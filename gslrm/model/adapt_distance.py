@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gslrm.model.adapt_lora import low_rank_pairs
 from gslrm.model.adapter import DOWN, UP, trainable
+from gslrm.model.spread import like, whole
 
 
 class DistancePenalty:
@@ -25,7 +26,7 @@ class DistancePenalty:
         self.scale = scale
         self.pairs = low_rank_pairs(model)
         whole = {name: value for name, value in trainable(model).items() if not name.endswith((DOWN, UP))}
-        self.anchored = [(value, start[name].detach().to(value, copy=True)) for name, value in whole.items()]
+        self.anchored = [(value, like(value, start[name]).clone()) for name, value in whole.items()]
 
     @torch.no_grad()
     def add_gradients(self) -> float:
@@ -36,7 +37,7 @@ class DistancePenalty:
         """
         squares = [self._pull(parameter, anchor) for parameter, anchor in self.anchored]
         squares += [self._pull_low_rank(down, up) for down, up in self.pairs]
-        return 0.5 * float(torch.stack(squares).sum())
+        return 0.5 * float(torch.stack([whole(square) for square in squares]).sum())
 
     def _pull(self, parameter: nn.Parameter, anchor: Tensor) -> Tensor:
         change = parameter.detach() - anchor

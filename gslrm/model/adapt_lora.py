@@ -1,12 +1,12 @@
 """Low-rank updates of linear layers, by peft."""
 
-import torch
 from torch import nn
 
 from gslrm.config.adapt import LoraConfig
 from gslrm.errors import UserError
 from gslrm.model.adapter import DOWN, UP, Adapter, trainable
 from gslrm.model.patterns import select
+from gslrm.model.spread import assign
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> set[str]:
@@ -57,9 +57,8 @@ def set_adapter(model: nn.Module, adapter: Adapter, config: LoraConfig, *, name:
                 f"{name}: its LoRA has {key} of {tuple(value.shape)} and alpha / rank {adapter.scale:g}, the "
                 f"configuration wants {tuple(own[key].shape)} and {scale:g}; use the one it was trained with"
             )
-    with torch.no_grad():
-        for key, value in adapter.tensors.items():
-            own[key].copy_(value)
+    for key, value in adapter.tensors.items():
+        assign(own[key], value)
 
 
 def low_rank_pairs(model: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gslrm.model.adapt import choose_trainable
 from gslrm.model.adapt_distance import DistancePenalty
 from gslrm.model.adapt_lora import adapter_of, set_adapter
 from gslrm.model.adapter import Adapter, Base, fingerprint, trainable, whole_state
+from gslrm.model.spread import whole
 from gslrm.model.weights import base_weights, deployed_weights, load_published, read_checkpoint_file
 from gslrm.training.ema import WeightAverage
 
@@ -26,13 +27,17 @@ class Adaptation:
     With LoRA, checkpoints hold only what is trained, and name the weights that it belongs to by path and fingerprint.
     """
 
-    def __init__(self, model: nn.Module, config: AdaptConfig) -> None:
-        """Freeze, and add LoRA.
+    def __init__(
+        self, model: nn.Module, config: AdaptConfig, spread: Callable[[nn.Module], object] | None = None
+    ) -> None:
+        """Freeze, add LoRA, then let `spread` replace the parameters by this process's part of them.
 
         Raises:
             UserError: a name pattern matches nothing, nothing is left to train, or peft is missing.
         """
         choose_trainable(model, config)
+        if spread is not None:
+            spread(model)
         self.model = model
         self.config = config
         self.base: Base | None = None
@@ -157,7 +162,7 @@ class Adaptation:
         """Note the file whose weights were just loaded as what the run began with."""
         if self.keeps_base:
             fixed = path.resolve() if path.is_symlink() else path  # `latest` moves on
-            weights = whole_state(self.model)
+            weights = {name: whole(value) for name, value in whole_state(self.model).items()}
             self.base = Base(str(fixed), fingerprint(weights))
             self._pull_to(weights)
 

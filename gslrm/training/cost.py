@@ -3,9 +3,12 @@
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch.profiler import record_function
 
 GIBIBYTE = 2**30
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of one unit of ru_maxrss
@@ -22,6 +25,7 @@ class PassClock:
 
     def __init__(self, device: torch.device) -> None:
         """Clock of passes on `device`."""
+        self.traced = False
         self._on_gpu = device.type != "cpu"
         self._begin: Mark = 0.0
         self._laps: list[tuple[str, Mark]] = []
@@ -34,6 +38,13 @@ class PassClock:
     def lap(self, part: str) -> None:
         """What was done since the lap before, or since the start, was `part`; it may come more than once in a pass."""
         self._laps.append((part, self._now()))
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is done within, and since the lap before, is `name`: a lap here, a range while `traced`."""
+        with record_function(name) if self.traced else nullcontext():
+            yield
+        self.lap(name)
 
     def stop(self) -> None:
         """The pass ends; what follows until the next start is not its cost."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gslrm.config.adapt import EmaConfig
+from gslrm.model.spread import assign
 
 
 class WeightAverage:
@@ -59,7 +60,7 @@ class WeightAverage:
         """Undo `state`."""
         self.updates = state["updates"]
         for name, average in self.averages.items():
-            average.copy_(state["weights"][name])
+            assign(average, state["weights"][name])
 
     @torch.no_grad()
     def _swap(self) -> None:

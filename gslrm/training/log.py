@@ -38,8 +38,15 @@ class Sink(Protocol):
 class RunLog:
     """Scalars and pictures of one run; a resumed run continues the same files."""
 
-    def __init__(self, run_dir: Path, config: Config, *, done: int, wandb_id: str):
-        """Open the log; lines of passes after `done`, which a resumed run computes again, are dropped.
+    def __init__(self, run_dir: Path, config: Config, *, done: int, wandb_id: str, redo: bool = False):
+        """Open the log; what a resumed run computes again is dropped: lines of passes after `done`.
+
+        Args:
+            run_dir: the run's folder.
+            config: says which dashboards there are.
+            done: passes that the run has done.
+            wandb_id: of the run.
+            redo: whether the validation after pass `done` is computed again, too.
 
         Raises:
             UserError: the package of a dashboard that is asked for is missing.
@@ -47,8 +54,8 @@ class RunLog:
         self.path = run_dir / METRICS_FILE
         self.pictures = pictures_folder(run_dir, config)
         self._sinks = _start_sinks(run_dir, config, done=done, wandb_id=wandb_id)
-        _drop_lines_after(self.path, done)
-        self._file = self.path.open("a", encoding="utf-8")
+        _drop_lines_after(self.path, done, validation=redo)
+        self._lines = PatientFile(self.path)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -65,24 +72,57 @@ class RunLog:
         """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         names = {SAMPLES: list(samples)} if samples else {}
-        self._file.write(json.dumps({"step": step, **finite, **names}) + "\n")
-        self._file.flush()
+        self._lines.write(json.dumps({"step": step, **finite, **names}) + "\n")
         for sink in self._sinks:
             sink.scalars(step, values, samples)
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> Path:
-        """A picture uint8 [H, W, 3] as `pictures/<name>_<step>.png`, and under `name` on the dashboards."""
+        """A picture uint8 [H, W, 3] as `pictures/<name>_<step>.png`, and under `name` on the dashboards.
+
+        On a full disk it is left out; that ends no run.
+        """
         path = self.pictures / f"{name.replace('/', '_')}_{step:08d}.png"
-        write_picture(path, picture)
+        try:
+            write_picture(path, picture)
+        except UserError as error:
+            logger.warning("%s; the run goes on without the picture", error)
         for sink in self._sinks:
             sink.picture(step, name, picture)
         return path
 
     def close(self, *, failed: bool = False) -> None:
         """Finish writing; `failed` tells dashboards that the run ended before its time."""
-        self._file.close()
+        self._lines.close()
         for sink in self._sinks:
             sink.close(failed=failed)
+
+
+class PatientFile:
+    """Text appended to a file at once, or as soon as a full disk has room again."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending."""
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
+
+    def write(self, text: str) -> None:
+        """Append; what the disk does not take is kept in memory."""
+        told = bool(self._waiting)
+        self._waiting += text.encode()
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[self._file.write(self._waiting) :]
+        except OSError as error:
+            if not told:
+                logger.warning("%s: cannot be written (%s); free some space", self.path, error.strerror or error)
+
+    def close(self) -> None:
+        """Try a last time, and close."""
+        self.write("")
+        if self._waiting:
+            logger.warning("%s: its last %d bytes could not be written", self.path, len(self._waiting))
+        self._file.close()
 
 
 class WandbSink:
@@ -206,9 +246,11 @@ def _start_sinks(run_dir: Path, config: Config, *, done: int, wandb_id: str) -> 
     return sinks
 
 
-def _drop_lines_after(path: Path, done: int) -> None:
+def _drop_lines_after(path: Path, done: int, *, validation: bool) -> None:
     if not path.exists():
         return
     kept = [entry for entry in read_metrics(path)[0] if entry["step"] <= done]
+    if validation:
+        kept = [entry for entry in kept if entry["step"] < done or not any(name.startswith("val") for name in entry)]
     with replacing(path) as temporary:
         temporary.write_text("".join(f"{json.dumps(entry)}\n" for entry in kept), encoding="utf-8")

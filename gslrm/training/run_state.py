@@ -11,7 +11,9 @@ from gslrm.training.adaptation import Adaptation
 from gslrm.training.guard import GuardedUpdate
 from gslrm.training.optim import restore_optimizer
 from gslrm.training.plan import Position
-from gslrm.training.runtime import random_state, restore_random_state
+from gslrm.training.runtime import random_state, restore_random_state, seed_process
+from gslrm.training.sharding import Spread
+from gslrm.training.skips import Skips
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class RunState:
 
     adaptation: Adaptation
     update: GuardedUpdate
+    spread: Spread
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -45,17 +48,22 @@ class RunState:
         return self.update.optimizer
 
     def capture(self, boundary: Boundary, **more: Any) -> dict[str, Any]:
-        """Everything that a run needs to go on from a boundary as if it had not stopped; `more` are plain values."""
+        """Everything that a run needs to go on from a boundary as if it had not stopped; `more` are plain values.
+
+        All processes call this. Tensors of which each holds a part stay so.
+        """
+        random_states = self.spread.processes.gather(boundary.random_state)
+        if len(random_states) > 1:
+            more["random_states"] = random_states
         return {
             **self.adaptation.state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.update.scaler.state_dict(),
             "fwdbwd_pass_step": boundary.position.passes,
             "param_update_step": boundary.position.updates,
-            "skipped_updates": boundary.position.skipped,
-            "skipped_total": boundary.position.skipped_total,
+            "skips": boundary.position.skips.to_content(),
             "schedule_start": boundary.schedule_start,
-            "random_state": boundary.random_state,
+            "random_state": random_states[0],
             **more,
         }
 
@@ -66,16 +74,24 @@ class RunState:
             UserError: it holds another network, or trained other parameters.
         """
         self.adaptation.restore(content, path=path, foreign=foreign)
-        restore_optimizer(self.optimizer, content["optimizer"])
+        restore_optimizer(self.optimizer, self.spread.optimizer_state(self.optimizer, content["optimizer"]))
         self.update.scaler.load_state_dict(content["scaler"])
         position = Position(
             passes=content["fwdbwd_pass_step"],
             updates=content["param_update_step"],
-            skipped=content["skipped_updates"],
-            skipped_total=content.get("skipped_total", 0),  # older checkpoints do not count them
+            skips=Skips(**content.get("skips", {})),  # older checkpoints do not tell them by reason
         )
-        restore_random_state(content["random_state"])
-        return Boundary(position, content["random_state"], content["schedule_start"])
+        self._restore_random_state(content, position)
+        return Boundary(position, random_state(), content["schedule_start"])
+
+    def _restore_random_state(self, content: dict[str, Any], position: Position) -> None:
+        """This process's own state, or one that follows from the seed where the number of processes changed."""
+        processes = self.spread.processes
+        states = content.get("random_states", [content["random_state"]])
+        if len(states) == processes.count:
+            restore_random_state(states[processes.rank])
+        else:
+            seed_process(self.spread.seed, rank=processes.rank, passes=position.passes)
 
     def reset_weight_decay(self, config: OptimizerConfig) -> None:
         """Take the configured decay instead of the checkpoint's."""

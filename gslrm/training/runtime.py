@@ -1,6 +1,7 @@
 """Device, precision and seeds, decided once."""
 
 import contextlib
+import os
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gslrm.config import RuntimeConfig
+from gslrm.config import Config, RuntimeConfig
 from gslrm.errors import UserError
+from gslrm.training.compilation import require_compiler
 
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+REPRODUCIBLE_WORKSPACES = (":4096:8", ":16:8")  # with which cuBLAS always adds in the same order; 24 MB or 128 kB
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
@@ -34,35 +38,86 @@ class Runtime:
         return self.amp_dtype is torch.float16
 
 
+def require_machine(config: Config) -> None:
+    """Tell what a training asks of this machine in vain, before anything is read or built.
+
+    Raises:
+        UserError: a device, a type, a compiler or reproducible results cannot be had.
+    """
+    options = config.training.runtime
+    runtime = build_runtime(options)
+    if options.deterministic and runtime.device.type != "cpu" and config.render.backend != "cpu":
+        raise UserError(
+            "training.runtime.deterministic needs render.backend: cpu on a card: gsplat's threads add up gradients in "
+            "the order in which they come"
+        )
+    if options.torch_compile:
+        require_compiler()
+
+
 def build_runtime(config: RuntimeConfig) -> Runtime:
     """Ask the machine, and set the global numeric switches.
 
     Raises:
-        UserError: a device or type was asked for that is not there.
+        UserError: a device or type was asked for that is not there, or results that do not depend on timing can no
+            longer be had.
     """
     device = choose_device(config.device)
+    if config.deterministic and device.type == "cuda":
+        _reserve_reproducible_workspace()
+    torch.use_deterministic_algorithms(config.deterministic)
     if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False  # it would choose algorithms by their time
         torch.backends.cuda.matmul.allow_tf32 = config.use_tf32
         torch.backends.cudnn.allow_tf32 = config.use_tf32
     if not config.use_amp:
         return Runtime(device, None)
     name = native_amp_dtype(device) if config.amp_dtype == "auto" else config.amp_dtype
     if name == "fp16" and device.type == "cpu":
-        raise UserError("training.runtime.amp_dtype fp16 needs CUDA; use auto, bf16 or fp32 on a CPU")
+        raise UserError(
+            "training.runtime.amp_dtype is fp16, which needs CUDA, and this runs on a CPU; add "
+            "--set training.runtime.amp_dtype=auto"
+        )
     return Runtime(device, AMP_DTYPES[name])
 
 
+def _reserve_reproducible_workspace() -> None:
+    """Tell cuBLAS before it starts, which is the only time it listens."""
+    if os.environ.get(CUBLAS_WORKSPACE) in REPRODUCIBLE_WORKSPACES:
+        return
+    if CUBLAS_WORKSPACE in os.environ or torch.cuda.is_initialized():
+        raise UserError(
+            f"training.runtime.deterministic needs {CUBLAS_WORKSPACE} to be set before CUDA starts; "
+            f"export {CUBLAS_WORKSPACE}={REPRODUCIBLE_WORKSPACES[0]} and start again"
+        )
+    os.environ[CUBLAS_WORKSPACE] = REPRODUCIBLE_WORKSPACES[0]
+
+
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` takes CUDA when there is a card.
+    """The device of a name; `auto` takes CUDA when there is a card. Under torchrun each process has its own card.
 
     Raises:
-        UserError: CUDA was asked for and is not there.
+        UserError: CUDA was asked for and is not there, or there are fewer cards than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda: no CUDA device is visible to torch; use auto or cpu, or run scripts/doctor.py")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(name) if name == "cpu" else _own_card()
+
+
+def _own_card() -> torch.device:
+    """The card of this process: that of torchrun's LOCAL_RANK, or the first one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return torch.device("cuda")
+    index, cards = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= cards:
+        raise UserError(
+            f"process {index} of this machine has no card of its own, there are {cards}: torchrun --nproc-per-node "
+            f"{cards}; or set training.runtime.device: cpu"
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def native_amp_dtype(device: torch.device) -> str:
@@ -78,6 +133,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_process(seed: int, *, rank: int, passes: int) -> None:
+    """Seed the global generators of one of several processes from nothing but the run's seed, its rank and the pass."""
+    seed_everything(int(np.random.SeedSequence([seed, rank, passes]).generate_state(1)[0]))
 
 
 def random_state() -> dict[str, Any]:

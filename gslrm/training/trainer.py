@@ -1,7 +1,9 @@
 """The training loop, written out."""
 
+import contextlib
 import logging
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,30 @@ from gslrm.data import build_dataset, load_batches
 from gslrm.errors import UserError
 from gslrm.model import build_model
 from gslrm.model.adapt import trainable_table
+from gslrm.model.sharded import write_sharded
+from gslrm.model.spread import gathered
 from gslrm.model.utils_losses import Losses, LossReport, require_alive
 from gslrm.reconstruct import build_reconstructor
 from gslrm.training.adaptation import Adaptation
+from gslrm.training.best import Best, BestMetric
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
+from gslrm.training.compilation import compile_blocks
 from gslrm.training.cost import PassClock
-from gslrm.training.guard import GuardedUpdate, UpdateReport
+from gslrm.training.guard import GuardedUpdate
+from gslrm.training.interrupt import Interrupted, StopSignals
 from gslrm.training.log import METRICS_FILE, RunLog
 from gslrm.training.optim import build_optimizer, learning_rate
-from gslrm.training.plan import PassPlan, Position
+from gslrm.training.plan import PassPlan, Position, require_same_place
+from gslrm.training.processes import ALONE, Processes
+from gslrm.training.profile import Tracer
 from gslrm.training.recorder import Recorder
 from gslrm.training.report import write_report
 from gslrm.training.run_state import Boundary, RunState
-from gslrm.training.runtime import random_state, restore_random_state, seed_everything
+from gslrm.training.runtime import random_state, require_machine, restore_random_state, seed_everything, seed_process
+from gslrm.training.saver import Saver
+from gslrm.training.sharding import Spread, agree_on_losses
+from gslrm.training.skips import UpdateReport, describe, diagnose
+from gslrm.training.spoiled import render_targets
 from gslrm.training.validation import Validation
 from gslrm.types import Batch, Rendering
 
@@ -34,36 +47,48 @@ logger = logging.getLogger(__name__)
 class Trainer:
     """One run: model, data, optimiser and their place on disk."""
 
-    def __init__(self, config: Config, run_dir: Path) -> None:
-        """Build everything; nothing is written yet.
+    def __init__(self, config: Config, run_dir: Path, processes: Processes = ALONE) -> None:
+        """Build everything; nothing is written yet. All `processes` of a run build the same.
 
         Raises:
             UserError: data, weights or settings cannot be used, with the cure.
         """
+        require_machine(config)
         seed_everything(config.training.runtime.seed)
         self.config = config
         self.run_dir = run_dir
+        self.processes = processes
+        self.spread = Spread(config, processes)
         self.dataset = build_dataset(config)
         self.model = build_model(config.model)
         self.reconstructor = build_reconstructor(self.model, config)
-        self.adaptation = Adaptation(self.model, config.training.adapt)
+        self.adaptation = Adaptation(self.model, config.training.adapt, self.spread.parameters)
         self.validation = Validation(config, run_dir / METRICS_FILE)
         self.runtime = self.reconstructor.runtime
-        self.losses = Losses(config.training.losses, config.training.schedule, model=config.model).to(
-            self.runtime.device
-        )
+        self.losses = Losses(
+            config.training.losses, config.training.schedule, model=config.model, batch_share=processes.batch_share
+        ).to(self.runtime.device)
         self.model.recompute_every(config.training.runtime.grad_checkpoint_every)
         if config.training.runtime.torch_compile:
-            self.model.compile()
+            compile_blocks(self.model)
+        self.network = self.spread.forward(self.model)
         self.update = self._build_update()
-        self.state = RunState(self.adaptation, self.update)
+        self.state = RunState(self.adaptation, self.update, self.spread)
         options = config.training.checkpointing
         folder = Path(options.checkpoint_dir) if options.checkpoint_dir else run_dir / "checkpoints"
-        self.checkpoints = CheckpointFolder(folder, options.keep_last)
-        self.plan = PassPlan.of(config, samples=len(self.dataset))
+        self.checkpoints = CheckpointFolder(folder, options.keep_last, "" if options.sharded else ".pt")
+        self.saver = self._build_saver()
+        self.best_metric = BestMetric(config, heldout=self.validation.holds_out)
+        self.validation_due = False
+        self.stop, self.stopped = StopSignals(processes), False
+        self.validation.pause = self.stop.check
+        self.plan = PassPlan.of(config, samples=len(self.dataset), processes=processes.count)
         self.position = Position()
+        if processes.count > 1:
+            seed_process(config.training.runtime.seed, rank=processes.rank, passes=0)
         self.boundary = Boundary.here(self.position)
         self.losses_finite = True
+        self.names: list[str] = []  # samples of the passes that the next update accumulates
         self.clock = PassClock(self.runtime.device)
         self.wandb_id = uuid.uuid4().hex[:8]
 
@@ -72,66 +97,120 @@ class Trainer:
         decay = training.adapt.layer_lr_decay
         optimizer = build_optimizer(self.model, training.optimizer, fused=True, layer_lr_decay=decay)
         scale, device = self.runtime.needs_scaler, self.runtime.device.type
-        return GuardedUpdate(optimizer, training.runtime, scale=scale, device=device, pull=self.adaptation.pull)
+        pull, agree = self.adaptation.pull, self.processes.all
+        return GuardedUpdate(optimizer, training.runtime, scale=scale, device=device, pull=pull, agree=agree)
 
-    def run(self) -> None:
-        """Train to the end of the schedule, or to the early stop.
+    def _build_saver(self) -> Saver:
+        options, processes = self.config.training.checkpointing, self.processes
+        if options.sharded:
+            return Saver(self.checkpoints, processes=processes, write=write_sharded, in_parts=True)
+        return Saver(self.checkpoints, processes=processes, asynchronous=options.async_save)
+
+    def run(self) -> bool:
+        """Train to the end of the schedule, or to the early stop, or until a signal asks for the end.
+
+        Returns:
+            Whether it came to its end. If not, a signal ended it: there is a checkpoint of the last whole update.
 
         Raises:
-            UserError: a sample is broken, updates are skipped again and again, or random weights would be kept.
+            UserError: a sample is broken, updates are skipped again and again, random weights would be kept, or the
+                last checkpoint cannot be written.
         """
+        with contextlib.suppress(Interrupted):
+            self._take_passes()
+        if self.processes.main:
+            write_report(self.run_dir)
+        return not self.stopped
+
+    def _take_passes(self) -> None:
         self.adaptation.require_loaded()
+        require_same_place(self.position, self.processes)
         adapt, rate = self.config.training.adapt, self.config.training.optimizer.lr
         logger.info("%s", trainable_table(self.model, adapt, rate=rate))
         done, stop, options = self.position.passes, self.plan.stop, self.config.training.logging
-        batches = load_batches(self.dataset, self.config, start=done, stop=stop)
+        part = {"rank": self.processes.rank, "processes": self.processes.count}
+        batches = load_batches(self.dataset, self.config, start=done, stop=stop, **part)
         self.model.train()
         with (
-            RunLog(self.run_dir, self.config, done=done, wandb_id=self.wandb_id) as log,
+            self.stop,
+            self._open_log() as log,
             progress("training", stop, done=done, every=options.print_every) as bar,
+            self.saver,
+            self._saved_when_interrupted(),
+            self._open_tracer() as tracer,
         ):
-            recorder = Recorder(log, options, runtime=self.runtime, clock=self.clock)
+            recorder = Recorder(log, options, runtime=self.runtime, clock=self.clock, processes=self.processes)
+            if self.validation_due:
+                self.save(self.validate(log, done), required=done == stop)
+            tracer.reach(done)
             self.clock.start()
-            for batch in batches:
+            for batch in self.stop.waiting_for(batches):
                 self.clock.lap("data")
                 values, rendering = self.train_pass(batch)
                 self.clock.stop()
                 bar.advance(note=f"loss {values['train/loss']:.4f}")
                 self.after_pass(recorder, values, batch, rendering)
+                tracer.reach(self.position.passes)
+                self.processes.limit(self.config.training.processes.timeout)
+                if self.position.passes == stop:
+                    break
+                self.stop.check_together()
                 self.clock.start()
-        write_report(self.run_dir)
+
+    def _open_tracer(self) -> Tracer:
+        config, folder, device = self.config.training.profile, self.run_dir / "profile", self.runtime.device
+        return Tracer(config, folder, clock=self.clock, device=device, wanted=self.processes.main)
+
+    def _open_log(self) -> contextlib.AbstractContextManager[RunLog | None]:
+        """The run's log, which process 0 alone writes."""
+        if not self.processes.main:
+            return contextlib.nullcontext()
+        done, redo = self.position.passes, self.validation_due
+        return RunLog(self.run_dir, self.config, done=done, redo=redo, wandb_id=self.wandb_id)
+
+    @contextlib.contextmanager
+    def _saved_when_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except Interrupted:
+            self.stopped = True
+            if self.boundary.position.passes:
+                self.save(required=True)
+            raise
 
     def train_pass(self, batch: Batch) -> tuple[dict[str, float], Rendering]:
         """Forward and backward of one batch, and an update when enough passes are accumulated."""
-        report, rendering = self.step(batch.to(self.runtime.device))
-        require_alive(report)
-        finite = bool(report.total.isfinite())
-        if finite:
-            self.update.backward(report.total / self.plan.accumulate)
-        self.clock.lap("backward")
+        last = self.plan.ends_update(self.position.passes + 1)
+        with self.spread.accumulating(self.network, last=last):
+            own, rendering = self.step(batch.to(self.runtime.device))
+            report, finite = agree_on_losses(own, self.processes)
+            require_alive(report)
+            with self.clock.part("backward"):
+                if finite:
+                    self.update.backward(own.total / self.plan.accumulate)
+                elif last:
+                    self.spread.forget_own_gradients(self.update.optimizer)
         self.position = replace(self.position, passes=self.position.passes + 1)
-        self.losses_finite = finite and (self.plan.begins_update(self.position.passes) or self.losses_finite)
+        begins = self.plan.begins_update(self.position.passes)
+        self.losses_finite = finite and (begins or self.losses_finite)
+        self.names = [*([] if begins else self.names), *batch.names]
         values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
         values |= {"train/loss": float(report.total.detach()), "train/lr": self.set_learning_rate()}
-        if self.plan.ends_update(self.position.passes):
-            values["train/grad_norm"] = self.take_update(batch).gradient_norm
-            values["train/skipped_updates"] = self.position.skipped
-            values |= self.adaptation.scalars()
-            values["train/skipped_total"] = self.position.skipped_total
-        self.clock.lap("update")
+        with self.clock.part("update"):
+            if self.plan.ends_update(self.position.passes):
+                values |= self.take_update() | self.adaptation.scalars()
         return values, rendering
 
     def step(self, batch: Batch) -> tuple[LossReport, Rendering]:
         """Views to Gaussians to pictures to losses."""
         if self.config.model.clip_xyz:
             self.model.clip(not self.losses.warming_up(self.position.passes))
-        with self.runtime.autocast():
-            gaussians = self.model(batch.input)
-        self.clock.lap("forward")
-        rendering = self.reconstructor.rasterizer(gaussians.float(), batch.target.cameras, batch.background)
-        self.clock.lap("render")
-        report = self.losses(gaussians, rendering, batch, step=self.position.passes)
-        self.clock.lap("loss")
+        with self.clock.part("forward"), self.runtime.autocast():
+            gaussians = self.network(batch.input)
+        with self.clock.part("render"):
+            rendering = render_targets(self.reconstructor.rasterizer, gaussians.float(), batch)
+        with self.clock.part("loss"):
+            report = self.losses(gaussians, rendering, batch, step=self.position.passes)
         return report, rendering
 
     def set_learning_rate(self) -> float:
@@ -148,68 +227,97 @@ class Trainer:
             group["lr"] = rate * group["lr_share"]
         return rate
 
-    def take_update(self, batch: Batch) -> UpdateReport:
-        """Take or skip the accumulated update.
+    def take_update(self) -> dict[str, float]:
+        """Take or skip the accumulated update, and return what to log of it."""
+        report, position = self.update(losses_finite=self.losses_finite), self.position
+        self.position = replace(position, updates=position.updates + report.taken, skips=position.skips.after(report))
+        if report.taken:
+            self.adaptation.after_update()
+        else:
+            self._warn_of_skip(report)
+        self.boundary = Boundary.here(self.position, self.boundary.schedule_start)
+        scale = {"train/scale": report.scale} if self.runtime.needs_scaler else {}
+        return {"train/grad_norm": report.gradient_norm, **self.position.skips.figures(), **scale}
+
+    def _warn_of_skip(self, report: UpdateReport) -> None:
+        names = [name for own in self.processes.gather(self.names) for name in own]
+        if self.processes.main:
+            logger.warning("pass %d: update skipped: %s", self.position.passes, describe(report, names))
+
+    def _require_progress(self) -> None:
+        config, skips = self.config.training.runtime, self.position.skips
+        if skips.strikes >= config.max_skipped_updates:
+            raise UserError(diagnose(skips, self.update.last, self.names, config))
+
+    def after_pass(self, recorder: Recorder, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
+        """Log, draw, validate and save where the pass number asks for it.
 
         Raises:
             UserError: too many updates were skipped in a row.
         """
-        report = self.update(losses_finite=self.losses_finite)
-        position = self.position
-        if report.taken:
-            self.position = replace(position, updates=position.updates + 1, skipped=0)
-            self.adaptation.after_update()
-        else:
-            self.position = replace(position, skipped=position.skipped + 1, skipped_total=position.skipped_total + 1)
-            self._warn_of_skip(report, batch)
-        self.boundary = Boundary.here(self.position, self.boundary.schedule_start)
-        return report
-
-    def _warn_of_skip(self, report: UpdateReport, batch: Batch) -> None:
-        names = ", ".join(batch.names)
-        logger.warning(
-            "pass %d: update skipped (gradient norm %.3g, samples %s)",
-            self.position.passes, report.gradient_norm, names,
-        )  # fmt: skip
-        if self.position.skipped >= self.config.training.runtime.max_skipped_updates:
-            raise UserError(
-                f"{self.position.skipped} updates in a row were skipped (last gradient norm "
-                f"{report.gradient_norm:.3g}, samples {names}); check these samples' cameras, lower "
-                "training.optimizer.lr, or raise training.runtime.allowed_gradnorm_factor"
-            )
-
-    def after_pass(self, recorder: Recorder, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
-        """Log, draw, validate and save where the pass number asks for it."""
-        step, last = self.position.passes, self.position.passes == self.plan.stop
-        recorder.figures(step, values, batch, rendering, ask=last or bool(values.get("train/skipped_updates")))
+        step, last, best = self.position.passes, self.position.passes == self.plan.stop, None
+        values |= self.saver.scalars(settled=last)
+        skipped = bool(values.get("train/skipped_updates"))
+        names = self.names if skipped else batch.names
+        recorder.figures(step, values, batch, rendering, names=names, ask=last or skipped)
+        self._require_progress()
         recorder.pictures(step, batch, rendering)
         if self.config.validation.enabled and (step % self.config.validation.val_every == 0 or last):
-            self.validate(recorder.log, step)
-        if self.plan.saves(step):
-            self.save()
+            best = self.validate(recorder.log, step)
+        if best is not None or self.plan.saves(step):
+            self.save(best, required=last)
 
-    def validate(self, log: RunLog, step: int) -> None:
-        """Score samples that are not trained on; training goes on as if nothing had happened."""
+    def validate(self, log: RunLog | None, step: int) -> Best | None:
+        """Score samples that are not trained on; training goes on as if nothing had happened.
+
+        Returns:
+            The run's new best where these weights are the best so far.
+        """
         state = random_state()
+        self.validation_due = step == self.boundary.position.passes  # else a resumed run comes by here again
         self.model.eval()
-        with self.adaptation.averaged():
-            report = self.validation.run(self.reconstructor)
+        with self.adaptation.averaged(), self.spread.whole(self.model):
+            report = self.validation.run(self.reconstructor, self.processes)
         self.model.train()
         restore_random_state(state)
-        log.scalars(step, report.scalars)
-        log.picture(step, "val/gt_vs_pred", report.picture)
+        if log is not None and report.picture is not None:
+            log.scalars(step, report.scalars)
+            log.picture(step, "val/gt_vs_pred", report.picture)
+        self.validation_due = False
+        return self.best_metric.better(report.scalars, self.saver.best, step=self.boundary.position.passes)
 
-    def save(self) -> None:
-        """Write a checkpoint of the last whole update."""
-        config = self.config.model_dump(mode="json")
-        state = self.state.capture(self.boundary, wandb_id=self.wandb_id, config=config)
-        self.checkpoints.save(state, step=self.boundary.position.passes)
+    def save(self, best: Best | None = None, *, required: bool = False) -> None:
+        """Write a checkpoint of the last whole update, the run's `best` if it is that.
+
+        Raises:
+            UserError: it is `required` and cannot be written.
+        """
+        best = best or self.saver.best
+        state = self.state.capture(
+            self.boundary,
+            wandb_id=self.wandb_id,
+            config=self.config.model_dump(mode="json"),
+            best=best and best.to_content(),
+            validation_due=self.validation_due,
+            samples_per_pass=self.plan.samples_per_pass,
+        )
+        if not self.saver.in_parts:
+            state = gathered(state, keep=self.processes.main)
+        self.saver.save(state, step=self.boundary.position.passes, best=best, required=required)
 
     def restore(self, content: dict[str, Any], *, path: Path, foreign: bool = False) -> None:
-        """Go on from a checkpoint's content."""
+        """Go on from a checkpoint's content.
+
+        Raises:
+            UserError: it holds another network, or its passes took another number of samples.
+        """
+        self.plan.require_same_batch(content, path)
         self.boundary = self.state.restore(content, path=path, foreign=foreign)
         self.position = self.boundary.position
         self.wandb_id = content["wandb_id"]
+        if not foreign:
+            self.validation_due = content.get("validation_due", False)
+            self.saver.go_on(Best(**content["best"]) if content.get("best") else None)
 
     def restore_foreign(self, path: Path) -> None:
         """Go on from another run's checkpoint, where `reset_lr` and `reset_weight_decay` take effect.

@@ -1,7 +1,7 @@
 """Samples that are not trained on, scored during a run at given and at held-out cameras."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gslrm.evaluation.split import overlap
 from gslrm.evaluation.summary import scalars, summarise
 from gslrm.metrics import average
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor, choose_inputs
+from gslrm.training.processes import ALONE, Processes, merge
 from gslrm.visualize import gt_vs_pred_grid
 
 MEMORISING = "val/memorising"
@@ -30,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """Scores under their logged names, and the grid of the first sample."""
+    """Scores under their logged names, and in process 0 the grid of the first sample."""
 
     scalars: Scores
-    picture: np.ndarray
+    picture: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Validation:
         self.cases: list[_Case] = []
         self.metrics = metrics
         self.history: list[Validated] | None = None
+        self.pause: Callable[[], object] = lambda: None  # called before each reconstruction; may end it by an exception
         self.baselines: Mapping[str, Baseline] = ALL if validation.visual_hull else TRIVIAL
         self._scored: dict[tuple[str, int, bool], Mapping[str, Scores]] = {}
         if not validation.enabled:
@@ -74,23 +76,42 @@ class Validation:
             folds = plan(sample, choose_inputs(config, sample), heldout, validation.protocol)
             self.cases.append(_Case(sample, folds))
 
-    def run(self, reconstructor: Reconstructor) -> ValidationReport:
+    @property
+    def holds_out(self) -> bool:
+        """Whether any view that is scored is not given to the model."""
+        return any(fold.heldout for case in self.cases for fold in case.folds)
+
+    def run(self, reconstructor: Reconstructor, processes: Processes = ALONE) -> ValidationReport:
         """Reconstruct and score every sample; warn when the run learns its input pictures instead of the object.
+
+        Each sample is scored by one of the processes, and all get the same means over all of them.
 
         Raises:
             UserError: an image is damaged.
         """
-        views: list[ViewScore] = []
-        geometry: list[Scores] = []
         baselines = {} if self._scored else self.baselines
-        for case in self.cases:
-            scores, judged = score_folds(reconstructor, case.sample, case.folds, baselines=baselines)
-            views += scores
-            geometry.append(judged.geometry)
-        values = scalars(summarise([self._with_baselines(view) for view in views]))
-        shape = average(geometry)
+        own = [self._score(reconstructor, case, baselines) for case in processes.share_of(self.cases)]
+        scored = merge(processes.gather(own))
+        values = scalars(summarise([view for views, _ in scored for view in views]))
+        shape = average([geometry for _, geometry in scored])
         values |= {f"val/gaussians_{name}": shape[name] for name in GEOMETRY if name in shape}
+        if not processes.main:
+            return ValidationReport(values, None)
         return ValidationReport(values | self._judge(values), self._picture(reconstructor))
+
+    def _score(
+        self, reconstructor: Reconstructor, case: _Case, baselines: Mapping[str, Baseline]
+    ) -> tuple[list[ViewScore], Scores]:
+        """A sample's views and the scores of its Gaussians."""
+
+        def reconstruct(inputs: tuple[int, ...]) -> Reconstruction:
+            self.pause()
+            return reconstructor.reconstruct(reconstructor.place(case.sample, inputs))
+
+        views, judged = score_folds(
+            reconstructor, case.sample, case.folds, baselines=baselines, reconstruct=reconstruct
+        )
+        return [self._with_baselines(view) for view in views], judged.geometry
 
     def _with_baselines(self, view: ViewScore) -> ViewScore:
         """The view with the scores of the baselines, which are those of the first validation."""

@@ -1,74 +1,18 @@
-"""A run learns, stops and goes on as if it had not stopped, and survives being killed."""
+"""A run learns, stops and goes on as if it had not stopped."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import ring, write_ball_sample
+from training_helpers import ROOT, configure, lines, repeatable, run, settings
 
 from gslrm.config import Config
 from gslrm.config_io import config_from_mapping, load_config
 from gslrm.errors import UserError
-from gslrm.training.checkpoint import CheckpointFolder
 from gslrm.training.resume import resume
 from gslrm.training.trainer import Trainer
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("samples")
-    for number in range(3):
-        write_ball_sample(
-            folder / f"sample_{number:03d}", ring(6, size=32), radius=26.0 + 3 * number, colour=(90, 60, 40 * number)
-        )
-    return folder
-
-
-def settings(samples: Path, **training: object) -> dict:
-    defaults = {
-        "runtime": {"use_amp": False, "grad_checkpoint_every": 0, "device": "cpu", "grad_accum_steps": 2},
-        "dataset": {"dataset_path": str(samples), "num_views": 6, "num_input_views": 4, "num_target_views": 2},
-        "dataloader": {"num_workers": 0},
-        "losses": {"alpha_loss_weight": 0.3},
-        "optimizer": {"lr": 2e-3},
-        "schedule": {"max_fwdbwd_passes": 8, "warmup": 2},
-        "checkpointing": {"checkpoint_every": 4},
-        "logging": {"vis_every": 1000, "wandb": {"mode": "disabled", "log_every": 1}},
-    }
-    return {
-        "model": {
-            "image_tokenizer": {"image_size": 16, "patch_size": 8},
-            "transformer": {"d": 32, "d_head": 16, "n_layer": 1},
-            "gaussians": {"scale_bias": -3.0, "opacity_bias": 0.0},
-            "init_std": None,
-        },
-        "training": {key: value | training.get(key, {}) for key, value in defaults.items()},
-        "mouse": {"use_mouse_dataset": True, "normalize_cameras": True, "object_size": 1.2, "crop_footprint": 1.5},
-    }
-
-
-def configure(samples: Path, **training: object) -> Config:
-    return config_from_mapping(settings(samples, **training), source="test")
-
-
-def run(config: Config, folder: Path, choice: str = "auto") -> Trainer:
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, folder)
-    resume(trainer, choice)
-    trainer.run()
-    return trainer
-
-
-def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +36,6 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(samples,
         assert torch.equal(a, b)
     for a, b in zip(whole.update.optimizer.state.values(), parts.update.optimizer.state.values(), strict=True):
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
-
-    def repeatable(folder: Path) -> list[dict]:
-        return [{k: v for k, v in x.items() if "time" not in k and "memory" not in k} for x in lines(folder)]
 
     assert repeatable(tmp_path / "whole") == repeatable(tmp_path / "parts")
 
@@ -130,97 +71,6 @@ def test_validation_scores_given_and_held_out_cameras_beside_the_baselines(sampl
     assert list((tmp_path / "run/pictures").glob("val_gt_vs_pred_*.png"))
 
 
-def test_a_corrupt_newest_checkpoint_is_named_and_the_one_before_is_used(samples, tmp_path, caplog):
-    run(configure(samples), tmp_path)
-    newest = tmp_path / "checkpoints/ckpt_0000000000000008.pt"
-    newest.write_bytes(newest.read_bytes()[:1000])
-    trainer = Trainer(configure(samples), tmp_path)
-    resume(trainer, "auto")
-    assert trainer.position.passes == 4
-    assert "ckpt_0000000000000008.pt" in caplog.text
-    for path in (tmp_path / "checkpoints").glob("ckpt_*.pt"):
-        path.write_bytes(b"")
-    with pytest.raises(UserError, match="none of its 2 checkpoints can be read"):
-        resume(Trainer(configure(samples), tmp_path), "auto")
-
-
-def test_a_failed_save_leaves_the_previous_checkpoint_and_no_debris(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep_last=2)
-    folder.save({"a": torch.ones(3)}, step=1)
-    with pytest.raises(AttributeError):  # a local function cannot be pickled
-        folder.save({"a": torch.ones(3), "b": lambda: None}, step=2)
-    assert [path.name for path in folder.steps()] == ["ckpt_0000000000000001.pt"]
-    assert (tmp_path / "latest").resolve() == folder.steps()[0].resolve()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt_0000000000000001.pt", "latest"]
-
-
-def test_old_checkpoints_are_removed_only_beyond_the_number_kept(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep_last=2)
-    for step in (1, 2, 3):
-        folder.save({"a": torch.ones(1)}, step=step)
-    assert [path.name[-4:-3] for path in folder.steps()] == ["2", "3"]
-    assert (tmp_path / "latest").resolve().name == "ckpt_0000000000000003.pt"
-
-
-SAVE_FOREVER = """
-import sys, torch
-from pathlib import Path
-from gslrm.training.checkpoint import CheckpointFolder
-folder = CheckpointFolder(Path(sys.argv[1]), keep_last=2)
-step = 0
-while True:
-    step += 1
-    folder.save({"step": step, "weights": torch.full((2_000_000,), float(step))}, step=step)
-"""
-
-
-def test_kill_9_during_a_save_loses_nothing(tmp_path):
-    for attempt in range(4):
-        target = tmp_path / str(attempt)
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(target)], cwd=ROOT)
-        deadline = time.monotonic() + 180  # the import alone takes long on a busy machine
-        while not (target / "latest").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.03 + 0.017 * attempt)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        folder = CheckpointFolder(target, keep_last=2)
-        assert folder.steps()
-        for path in folder.steps():  # not only the newest: every listed checkpoint is whole
-            content = torch.load(path, weights_only=True)
-            assert (content["weights"] == content["step"]).all()
-        assert (target / "latest").resolve() in [path.resolve() for path in folder.steps()]
-        folder.save({"step": 10**6}, step=10**6)
-        assert not list(target.glob(".*.tmp"))
-
-
-def newest_step(folder: Path) -> int:
-    """The pass of the checkpoint that `latest` names; 0 before the first."""
-    latest = folder / "checkpoints/latest"
-    return int(latest.readlink().stem.removeprefix("ckpt_")) if latest.is_symlink() else 0
-
-
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_as_the_uninterrupted_run(samples, tmp_path):
-    config = settings(samples, schedule={"max_fwdbwd_passes": 300}, checkpointing={"checkpoint_every": 2})
-    (tmp_path / "c.yaml").write_text(json.dumps(config))
-    command = [sys.executable, str(ROOT / "train_gslrm.py"), "--config", str(tmp_path / "c.yaml"), "--run-dir"]
-    subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True)
-    killed = tmp_path / "killed"
-    for goal in (20, 60, 110, 170):
-        process = subprocess.Popen([*command, str(killed)], cwd=ROOT)
-        while newest_step(killed) < goal:
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.kill()
-        process.wait()
-    subprocess.run([*command, str(killed)], cwd=ROOT, check=True)
-    ends = [torch.load(folder / "checkpoints/latest", weights_only=True) for folder in (tmp_path / "whole", killed)]
-    assert ends[1]["fwdbwd_pass_step"] == 300
-    for key, value in ends[0]["model"].items():
-        assert torch.equal(value, ends[1]["model"][key])
-
-
 def test_resume_none_in_a_used_folder_is_refused(samples, tmp_path):
     config = configure(samples)
     run(config, tmp_path)
@@ -251,19 +101,6 @@ def test_reset_lr_begins_a_new_schedule_on_another_runs_checkpoint_but_not_on_it
     resume(foreign, checkpoint)
     resume(own, "auto")
     assert (foreign.boundary.schedule_start, own.boundary.schedule_start) == (2, 0)
-
-
-def test_a_full_disk_ends_the_save_with_a_sentence(tmp_path, monkeypatch):
-    folder = CheckpointFolder(tmp_path, keep_last=2)
-    folder.save({"a": torch.ones(3)}, step=1)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("gslrm.training.checkpoint.os.fsync", full)
-    with pytest.raises(UserError, match=r"pass 2 .No space left on device.; earlier ones are intact"):
-        folder.save({"a": torch.ones(3)}, step=2)
-    assert [path.name for path in folder.steps()] == ["ckpt_0000000000000001.pt"]
 
 
 def test_resuming_another_architecture_is_refused(samples, tmp_path):

@@ -21,6 +21,7 @@ from gslrm.training.report.curves import (
 )
 from gslrm.training.report.embed import code, document, encode_picture, preformatted, video, zoomable
 from gslrm.training.report.record import Drawn, RunRecord, read_run
+from gslrm.training.skips import REASONS
 
 REPORT_FILE = "report.html"
 PICTURE_BYTES = 420_000  # of one picture; six of them and a video stay below 5 MB in base64
@@ -83,8 +84,8 @@ def _state(record: RunRecord) -> Html:
     if record.last_pass >= asked:
         return verdict(f"All {asked} passes are done.", "good")
     return verdict(
-        f"Figures up to pass {record.last_pass} of at most {asked}: the run goes on, stopped early, or was killed. "
-        "The command that started it takes it up again.",
+        f"Figures up to pass {record.last_pass} of at most {asked}: the run goes on, stopped early, was "
+        "interrupted or killed. The command that started it takes it up again.",
         "unsure",
     )
 
@@ -172,7 +173,9 @@ def _skips(record: RunRecord) -> Html:
     ]
     shown = f"The first {MAX_SKIPS} are shown." if len(skipped) > MAX_SKIPS else ""
     count = len(skipped) if total is None or math.isnan(total) else int(total)
-    text = f"{count} in all. A gradient norm of – was not finite; the others were far beyond the clip. {shown}"
+    latest = {reason: record.latest(f"train/skipped_{reason}") for reason in REASONS}
+    by_reason = ", ".join(f"{int(found)} {reason}" for reason, found in latest.items() if found)
+    text = f"{count} in all{f' ({by_reason})' if by_reason else ''}. A gradient norm of – was not finite. {shown}"
     norms = [[step, "–" if norm is None else float(norm), names] for step, norm, names in rows]
     return section("Skipped updates", paragraph(text), table(["pass", "gradient norm", "samples of the pass"], norms))
 

@@ -1,0 +1,33 @@
+"""Compilation of a network by torch.compile, where it can work at all."""
+
+import os
+import shutil
+import sys
+
+from gslrm.errors import UserError
+from gslrm.model.gslrm import GSLRM
+
+
+def require_compiler() -> None:
+    """Look for the C++ compiler that torch.compile calls: for its kernels on a CPU, for their launchers on a card.
+
+    Raises:
+        UserError: it is not there; torch would say so in the first pass, in a traceback.
+    """
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # where torch looks, too
+    if shutil.which(name) is None:
+        raise UserError(
+            f"training.runtime.torch_compile needs a C++ compiler and {name} is not there: install one (Debian, "
+            "Ubuntu: sudo apt-get install g++), name another in the variable CXX, or set it to false"
+        )
+
+
+def compile_blocks(model: GSLRM) -> None:
+    """Compile each block of the transformer in place, at its first call.
+
+    All blocks share their compiled code, so it is made once and not once per block. Parameters keep their names.
+    Embedding and heads gain nothing: rays, hulls and activations change shape with every view.
+    """
+    varying = model.config.drop_background  # as many tokens as a sample has foreground: no code for each number
+    for block in model.transformer_layers:
+        block.compile(dynamic=True if varying else None)
