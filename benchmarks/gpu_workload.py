@@ -16,6 +16,7 @@ from gslrm.model import build_model
 from gslrm.model.utils_losses import Losses
 from gslrm.reconstruct import build_reconstructor
 from gslrm.render import build_rasterizer
+from gslrm.training.adaptation import Adaptation
 from gslrm.training.guard import GuardedUpdate
 from gslrm.training.optim import build_optimizer
 from gslrm.training.runtime import seed_everything
@@ -37,6 +38,7 @@ class Workload:
         model = build_model(config.model)
         self.reconstructor = build_reconstructor(model, config)
         self.device = self.reconstructor.runtime.device
+        self.adaptation = Adaptation(model, config.training.adapt)
         self.losses = Losses(config.training.losses, config.training.schedule, model=config.model).to(self.device)
         self.model = self.reconstructor.model
         model.recompute_every(config.training.runtime.grad_checkpoint_every)
@@ -57,6 +59,8 @@ class Workload:
         report = self.losses(gaussians, rendering, self.batch, step=0)
         self.update.backward(report.total)
         update = self.update(losses_finite=bool(report.total.isfinite()))
+        if update.taken:
+            self.adaptation.after_update()
         return {"loss": float(report.total.detach()), "gradient_norm": update.gradient_norm, "taken": update.taken}
 
     def first_update(self) -> Row:

@@ -4,7 +4,8 @@
     python scripts/gpu_acceptance.py --device cpu --quick --json OUT.json
 
 Compares gsplat with the CPU rasterizer on all recorded scenes, takes a training step in float16 and in bfloat16,
-trains the RTX 3060 configuration under a memory cap, and measures training and inference at three picture sizes, all
+trains the RTX 3060 configuration under a memory cap, compares its peak with what scripts/doctor.py says, and measures
+training and inference at three picture sizes, all
 on made-up pictures with random weights. The second command is a dry run without a GPU: same code, tiny sizes, the CPU
 rasterizer in gsplat's place. Ends with status 1 when a check fails, 2 when something needed is missing.
 """
@@ -29,12 +30,15 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]  # recorded scene
 if TYPE_CHECKING:
     from gpu_workload import Workload
 
+    from gslrm.config import Config
+
 FULL_CONFIG, QUICK_CONFIG = "configs/mouse_gslrm_local_rtx3060.yaml", "configs/small_cpu.yaml"
 FULL_SIZES, QUICK_SIZES = (256, 384, 512), (16, 24, 32)
 GIB = 2**30
 # Largest errors against the CPU rasterizer in float64. gsplat's fast exponentials and its backward pass, which starts
 # from 1 - alpha in float32, cost some 1e-4; one pixel may flip at a threshold, by 1/255.
 MOST_PIXELS, MOST_SHARE, ANY_PIXEL, DEPTH, GRADIENT = 1e-4, 0.995, 2 / 255, 1e-3, 5e-3
+ESTIMATE = 0.25  # share by which the doctor's estimate of memory may miss what a training pass allocates
 COVERED = 0.02  # expected depth is compared where alpha is above this: it divides by alpha
 
 Row = dict[str, Any]
@@ -180,7 +184,14 @@ def compare(name: str, constants: dict[str, float]) -> Row:
 
 def workload(arguments: argparse.Namespace, *overrides: str) -> "Workload":
     """The network to be tried, with its data and losses."""
-    from gpu_workload import Workload, compiled_constants
+    from gpu_workload import Workload
+
+    return Workload(configuration(arguments, *overrides))
+
+
+def configuration(arguments: argparse.Namespace, *overrides: str) -> "Config":
+    """What the network to be tried is configured as."""
+    from gpu_workload import compiled_constants
 
     from gslrm.config_io import load_config
 
@@ -190,7 +201,7 @@ def workload(arguments: argparse.Namespace, *overrides: str) -> "Workload":
         settings += ["model.transformer.n_layer=2", "model.transformer.d=64", "training.losses.ssim_loss_weight=0"]
         settings += [f"model.image_tokenizer.image_size={QUICK_SIZES[0]}"]
     path = arguments.config or (QUICK_CONFIG if arguments.quick else FULL_CONFIG)
-    return Workload(load_config(ROOT / path, [*settings, *overrides]))
+    return load_config(ROOT / path, [*settings, *overrides])
 
 
 def training_steps(arguments: argparse.Namespace) -> Row:
@@ -216,7 +227,29 @@ def memory(arguments: argparse.Namespace) -> Row:
     if arguments.device == "cuda":
         torch.cuda.set_per_process_memory_fraction(1.0)
     fits = "out_of_memory" not in rows["training"] and "out_of_memory" not in rows[name]
-    return {"passed": fits, "cap_gib": arguments.cap_gib if arguments.device == "cuda" else None, **rows}
+    rows["estimate"] = compare_estimate(arguments, rows["training"])
+    return {
+        "passed": fits and rows["estimate"]["passed"],
+        "cap_gib": arguments.cap_gib if arguments.device == "cuda" else None,
+        **rows,
+    }
+
+
+def compare_estimate(arguments: argparse.Namespace, training: Row) -> Row:
+    """The doctor's estimate of what lives at the peak, beside what a pass allocated; on a CPU that is not known."""
+    from gslrm.doctor import estimate, this_machine
+
+    config = configuration(arguments, "training.runtime.grad_accum_steps=1")  # as the workload trains
+    estimated = estimate(config, this_machine(config.training.runtime)).rehearsal.peak
+    return judge_estimate(estimated, training.get("peak_bytes", {}).get("allocated"))
+
+
+def judge_estimate(estimated: int, allocated: int | None) -> Row:
+    """Whether an estimate is near what was allocated, where that is known."""
+    if allocated is None:
+        return {"passed": True, "estimated_bytes": estimated}
+    ratio = estimated / allocated
+    return {"passed": abs(ratio - 1) <= ESTIMATE, "estimated_bytes": estimated, "ratio": ratio}
 
 
 def throughput(arguments: argparse.Namespace) -> Row:

@@ -28,6 +28,7 @@ def test_a_rehearsal_on_a_cpu_goes_through_every_section(tmp_path) -> None:
     assert found["parity"]["tried"] == "cpu"
     assert found["training_steps"]["bf16"]["taken"]
     assert found["memory"]["training"]["peak_bytes"]["process"] > 0
+    assert 0 < found["memory"]["estimate"]["estimated_bytes"] < found["memory"]["training"]["peak_bytes"]["process"]
     assert all(found["throughput"][f"{size} px"]["training_pass_seconds"] > 0 for size in (16, 24, 32))
 
 
@@ -43,3 +44,13 @@ def test_a_folder_without_wheels_is_refused(tmp_path) -> None:
     done = run("--wheels", str(tmp_path))
     assert done.returncode == 2
     assert "no .whl file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("allocated", "passed"), [(100, True), (120, True), (82, True), (200, False), (50, False), (None, True)]
+)
+def test_an_estimate_that_is_far_from_what_was_allocated_fails(monkeypatch, allocated, passed) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from gpu_acceptance import judge_estimate
+
+    assert judge_estimate(100, allocated)["passed"] is passed
