@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gslrm.cameras import Cameras
 from gslrm.config import Config, DatasetConfig
-from gslrm.config_io import config_from_mapping, parse_view_list
+from gslrm.config_io import config_from_mapping, load_config, parse_view_list
 from gslrm.data.masks import read_view
 from gslrm.data.placed_sample import PlacedSample, mask_policy, place_sample
 from gslrm.data.sample import Sample
@@ -57,19 +57,19 @@ class Reconstructor:
     rasterizer: Rasterizer
 
     @staticmethod
-    def from_checkpoint(path: Path, *, device: str = "auto", overrides: tuple[str, ...] = ()) -> "Reconstructor":
-        """Build the network of a training checkpoint, which carries its configuration.
+    def from_checkpoint(
+        path: Path, *, device: str = "auto", overrides: tuple[str, ...] = (), config_file: Path | None = None
+    ) -> "Reconstructor":
+        """Build the network of a training checkpoint, or of published weights with a configuration beside them.
 
         Its weights are the running average where the run kept one; `training.adapt.ema.decay=0` takes the last ones.
 
         Raises:
-            UserError: the file is missing or damaged, carries no configuration, or adapts weights that are not there.
+            UserError: the file is missing or damaged, not exactly one of it and `config_file` says what network it
+                holds, or it adapts weights that are not there.
         """
         content = read_checkpoint_file(path)
-        if not isinstance(content.get("config"), dict):
-            raise UserError(f"{path}: carries no configuration; only checkpoints of train_gslrm.py can be used here")
-        chosen = (f"training.runtime.device={device}", *overrides)
-        config = config_from_mapping(content["config"], source=str(path), overrides=chosen)
+        config = _configuration(content, path, config_file, (f"training.runtime.device={device}", *overrides))
         model = build_model(config.model)
         adapt = config.training.adapt
         averaged = adapt.ema.decay > 0
@@ -127,6 +127,21 @@ class Reconstructor:
         stored = torch.from_numpy(read_view(view, mask_policy(self.dataset, self.config.mouse))).permute(2, 0, 1)
         image = stored[:3] + (1 - stored[3:]) * background[:, None, None]
         return Views(image[None].clamp(0, 1), stored[None, 3:], view.camera[None])
+
+
+def _configuration(content: dict[str, Any], path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> Config:
+    """The configuration that a checkpoint carries, or that of the file given because it carries none."""
+    carries = isinstance(content.get("config"), dict)
+    if carries and config_file is not None:
+        raise UserError(f"{path}: carries its own configuration; leave --config {config_file} away, --set changes keys")
+    if carries:
+        return config_from_mapping(content["config"], source=str(path), overrides=overrides)
+    if config_file is None:
+        raise UserError(
+            f"{path}: carries no configuration; name its own with --config, which for FaceLift's published weights is "
+            "configs/mouse_gslrm_zero_shot.yaml"
+        )
+    return load_config(config_file, overrides)
 
 
 def build_reconstructor(model: nn.Module, config: Config) -> Reconstructor:

@@ -36,9 +36,13 @@ def main() -> int:
     heldout = None if asked is None else parse_view_list(asked, option="--target-views")
     directories = find_samples(arguments.data)
     reconstructor = Reconstructor.from_checkpoint(
-        arguments.checkpoint, device=arguments.device, overrides=tuple(arguments.overrides)
+        arguments.checkpoint,
+        device=arguments.device,
+        overrides=tuple(arguments.overrides),
+        config_file=arguments.config,
     )
-    warn_of_overlap(reconstructor, directories)
+    if arguments.config is None:  # else the weights know nothing of the configuration's training samples
+        warn_of_overlap(reconstructor, directories)
     baselines = choose_baselines(arguments, reconstructor)
     evaluation = Evaluation()
     for directory in cli.track(directories, "evaluating"):
@@ -64,7 +68,8 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of train_gslrm.py")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="of train_gslrm.py, or published weights")
+    parser.add_argument("--config", type=Path, help="YAML file, for weights that carry no configuration: FaceLift's")
     parser.add_argument("--data", type=Path, required=True, help="a sample, a directory of samples or a list file")
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--target-views", metavar="6-11", help="held-out views (default: all that are not input)")

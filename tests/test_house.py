@@ -17,7 +17,7 @@ COMMANDS = sorted([*ROOT.glob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-NOUNS = {"tensor_struct", "similarity", "cameras", "harmonics", "types"}
+NOUNS = {"exact", "tensor_struct", "similarity", "cameras", "harmonics", "types"}
 ROOMS = {"data", "model", "render"}
 # A module or a room (with all in it), and what of ours it may import besides itself and `errors`.
 MAY_IMPORT = {
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "config_check": {"config", "yaml_reader"},
     "config_io": {"config", "config_check", "yaml_reader"},
     "cli": set(),
+    "exact": set(),
     "tensor_struct": set(),
     "harmonics": set(),
     "similarity": {"tensor_struct"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "training": NOUNS
     | ROOMS
     | {"config", "config_io", "cli", "metrics", "visualize", "export", "reconstruct", "html_page", "html_plot"}
-    | {"evaluation"},
+    | {"evaluation", "mesh"},
     "rig_page": NOUNS | {"html_page", "rig_page_script", "visualize"},
     "rig_page_script": set(),
     "camera_report": NOUNS | ROOMS | {"config", "export", "html_page", "reconstruct", "rig_page", "visualize"},
@@ -53,11 +54,15 @@ MAY_IMPORT = {
     "proof": NOUNS | {"config", "data", "export", "html_page", "html_plot", "visualize"},
     "prepare": NOUNS | {"cli", "config", "data", "export", "html_page", "html_plot", "proof"},
     "refine": NOUNS | {"reconstruct"},
+    "look_around": NOUNS,
+    "clean": NOUNS | {"config", "data", "look_around", "metrics", "reconstruct", "render"},
+    "format_table": NOUNS | {"clean", "export", "look_around", "metrics", "render"},
+    "mesh": NOUNS | {"data", "export", "look_around", "render"},
     "doctor": NOUNS | ROOMS | {"config", "training"},
 }
 LIGHT = {"errors", "config", "yaml_reader", "config_check", "config_io", "cli"}
 HEAVY = {"torch", "numpy", "numba", "cv2", "scipy", "wandb", "PIL", "imageio"}
-MAY_SAY_CUDA = {"training/runtime.py", "render/gsplat_backend.py", "config/training.py", "doctor.py"}
+MAY_SAY_CUDA = {"training/runtime.py", "render/gsplat_backend.py", "config/training.py"}
 MAX_FIXTURE_BYTES = 10_000_000
 
 # Keys that exist so that a published file which sets them to their only meaning loads.
@@ -192,6 +197,31 @@ SOMEBODYS = re.compile(r"""["' (]/(?:work|home|root|Users)/\w""")
 @pytest.mark.parametrize("path", [*PACKAGE, *COMMANDS, *TESTS], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_names_a_place_on_somebodys_machine(path):
     assert not SOMEBODYS.search(path.read_text(encoding="utf-8"))
+
+
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+UNSAFE_CALLS = {"pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load", "dill.load", "pandas.read_pickle"}
+# These set off bombs of their own, to show that what refuses them would be harmed.
+SET_OFF_BOMBS = {ROOT / "tests/training/test_checkpoint_damage.py", ROOT / "tests/data/test_calibration_hostile.py"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted({*PACKAGE, *COMMANDS, *BENCHMARKS, *TESTS} - SET_OFF_BOMBS),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_no_file_that_is_read_can_run_code(path):
+    """torch.load with weights_only=True, numpy.load without allow_pickle, and no pickle otherwise."""
+    tree = parse(path)
+    assert not {"torch.load", "numpy.load", *UNSAFE_CALLS} & set(imported(tree)), "import the module, not the function"
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = re.sub(r"^np\.", "numpy.", ast.unparse(call.func))
+        options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert name not in UNSAFE_CALLS, f"line {call.lineno}: {name}"
+        if name == "torch.load":
+            assert options.get("weights_only") == "True", f"line {call.lineno}: torch.load without weights_only=True"
+        if name == "numpy.load":
+            assert options.get("allow_pickle", "False") == "False", f"line {call.lineno}: numpy.load with allow_pickle"
 
 
 def test_fixtures_stay_small():
