@@ -1,7 +1,7 @@
 """Train a model: the one entry point, driven by YAML.
 
     python train_gslrm.py --config configs/mouse_gslrm_local_rtx3060.yaml
-    python train_gslrm.py --config configs/demo_cpu.yaml --run-dir demo_output/run       # no GPU needed
+    python train_gslrm.py --config configs/mouse_demo.yaml --run-dir demo_output/run       # no GPU needed
     torchrun --nproc-per-node 8 train_gslrm.py --config CONFIG                           # a card each; docs/scaling.md
 
 A run that stopped goes on where it was: give the same command again. SIGTERM, SIGUSR1 and Ctrl-C end it with a

@@ -42,14 +42,15 @@ def main() -> int:
     mice, run, scores, results = output / "mice", output / "run", output / "scores.json", output / "results"
     checkpoint = run / "checkpoints" / "latest"
 
-    data = ["scripts/make_synthetic_mice.py", "--output", mice, "--num-samples", arguments.samples, "--size", 224]
+    data = ["scripts/make_synthetic_mice.py", "--output", mice, "--num-samples", arguments.samples]
+    data += ["--size", 256, "--crop", 1.25]
     if not (mice / "data_mouse_val.txt").exists():
         step("1/4 synthetic mice", *data, "--val-fraction", 0.05, "--overwrite")
     paths = [
         f"training.dataset.dataset_path={mice / 'data_mouse_train.txt'}",
         f"validation.dataset_path={mice / 'data_mouse_val.txt'}",
     ]
-    train = ["train_gslrm.py", "--config", "configs/demo_cpu.yaml", "--run-dir", run]
+    train = ["train_gslrm.py", "--config", "configs/mouse_demo.yaml", "--run-dir", run]
     step("2/4 training", *train, "--set", *paths, *arguments.overrides)
     evaluate = ["scripts/evaluate.py", "--checkpoint", checkpoint, "--data", mice / "data_mouse_val.txt"]
     step("3/4 scores at unseen cameras", *evaluate, "--target-views", "6-11", "--json", scores)
