@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gslrm.errors import UserError
 from gslrm.model.adapter import Adapter, Base, fingerprint, whole_state
+from gslrm.model.exchange import is_exchange, read_exchange
 from gslrm.model.sharded import read_sharded
 from gslrm.model.spread import assign
 
@@ -152,12 +153,16 @@ def base_weights(base: Base, *, moved_to: str | None, name: str) -> dict[str, Te
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """A checkpoint's content on the CPU, a file's or a folder's, read with weights_only so that it cannot run code.
 
+    A safetensors file holds weights alone, under `model`, and maybe `config`.
+
     Raises:
         UserError: missing, damaged, or not a dictionary of tensors and plain values.
     """
     if path.is_dir():
         return read_sharded(path)
     try:
+        if is_exchange(path):
+            return read_exchange(path)
         _require_intact(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gslrm.config import Config
 from gslrm.config_io import config_from_mapping
+from gslrm.errors import UserError
 from gslrm.model import build_model
 from gslrm.model.adapter import fingerprint
-from gslrm.model.weights import load_published, read_state_dict
+from gslrm.model.weights import load_published, read_checkpoint_file, read_state_dict
 
 ROOT = Path(__file__).parents[2]
 LAYER = "transformer_layers.0.attn.fc"
@@ -77,3 +79,34 @@ def test_a_base_that_is_gone_is_named_and_nothing_is_written(checkpoint, tmp_pat
     assert call("--checkpoint", checkpoint, "--output", tmp_path / "weights.pt") == 2
     assert "base.pt, which is not there" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "weights.pt").exists()
+
+
+def test_safetensors_carry_the_weights_and_their_configuration(config, checkpoint, tmp_path):
+    pt, exchange = tmp_path / "weights.pt", tmp_path / "weights.safetensors"
+    for output in (pt, exchange):
+        assert call("--checkpoint", checkpoint, "--output", output) == 0
+    plain, content = read_checkpoint_file(pt), read_checkpoint_file(exchange)
+    assert content["config"] == plain["config"]
+    assert content["model"].keys() == plain["model"].keys()
+    for key, value in plain["model"].items():
+        assert torch.equal(content["model"][key], value)
+
+
+def test_safetensors_of_other_programs_have_no_configuration(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "theirs.safetensors")
+    assert read_checkpoint_file(tmp_path / "theirs.safetensors").keys() == {"model"}
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, 2000, -1])
+def test_cut_safetensors_are_refused_by_name(checkpoint, tmp_path, keep):
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    assert call("--checkpoint", checkpoint, "--output", whole) == 0
+    cut.write_bytes(whole.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"cut\.safetensors"):
+        read_checkpoint_file(cut)
+
+
+def test_an_adapter_alone_is_no_safetensors_file(checkpoint, tmp_path, capsys):
+    assert call("--checkpoint", checkpoint, "--output", tmp_path / "a.safetensors", "--adapter-only") != 0
+    assert "leave --adapter-only away" in capsys.readouterr().err
+    assert not (tmp_path / "a.safetensors").exists()
