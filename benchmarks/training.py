@@ -68,9 +68,6 @@ def main() -> int:
     return 0
 
 
-# --- memory ---------------------------------------------------------------------------------------------------------
-
-
 def measure_memory(arguments: argparse.Namespace) -> None:
     """What this process and its loading processes hold, every so many passes, and how it grows."""
     passes = arguments.passes or 2000
@@ -98,9 +95,6 @@ def slope(points: list[tuple[int, float]]) -> float:
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-
-
-# --- logging --------------------------------------------------------------------------------------------------------
 
 
 def measure_logging(arguments: argparse.Namespace) -> None:
@@ -161,9 +155,6 @@ class Sides:
     def _ends(self, trainer: "Trainer") -> None:
         if trainer.position.passes == trainer.plan.stop:
             self.end = Stamp.now()
-
-
-# --- loading --------------------------------------------------------------------------------------------------------
 
 
 def measure_loading(arguments: argparse.Namespace) -> None:
@@ -238,9 +229,6 @@ def batches(config: "Config", *, workers: int, count: int) -> "Generator[Batch]"
     training = config.training.model_copy(update={"dataloader": loader})
     config = config.model_copy(update={"training": training})
     return load_batches(build_dataset(config), config, start=0, stop=count)
-
-
-# --- shared ---------------------------------------------------------------------------------------------------------
 
 
 def load(arguments: argparse.Namespace, *more: str) -> "Config":

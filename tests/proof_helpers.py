@@ -101,9 +101,6 @@ def redraw(picture: np.ndarray, new_from_old: np.ndarray, *, fill: float) -> np.
     return cv2.warpAffine(picture, matrix[:2], (width, height), borderValue=(fill,) * 3)
 
 
-# --- the fork's five faults (mouse_rig.md, section 3) -----------------------------------------------------------------
-
-
 def crop_middle_and_invent_intrinsics(shots: Shots) -> Shots:
     """The raw picture's central square, resized; one invented camera for all; the world scaled by one factor."""
     size = shots.cameras[0].width
@@ -166,8 +163,6 @@ FORK_FAULTS = {
     "equal_distances": equalise_distances,
 }
 
-
-# --- other common ones ------------------------------------------------------------------------------------------------
 
 OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 
@@ -242,9 +237,6 @@ OTHER_FAULTS = {
 }
 
 
-# --- imperfect masks --------------------------------------------------------------------------------------------------
-
-
 def ragged(shots: Shots, seed: int, *, sigma: float = 0.7, bias: float = 0.7, tails: int = 0) -> Shots:
     """Masks as a person or a network draws them.
 
@@ -281,9 +273,6 @@ def cut_thin(mask: np.ndarray, unit: float = 1.0) -> np.ndarray:
 def iou(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first > 0.5, second > 0.5
     return float((first & second).sum() / (first | second).sum())
-
-
-# --- small things -----------------------------------------------------------------------------------------------------
 
 
 def box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

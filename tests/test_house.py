@@ -229,8 +229,6 @@ def test_fixtures_stay_small():
     assert sum(sizes) < MAX_FIXTURE_BYTES
 
 
-# --- documents ------------------------------------------------------------------------------------------------------
-
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")

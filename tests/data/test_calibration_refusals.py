@@ -126,9 +126,6 @@ def test_rotations_become_exact_and_a_rotation_stays_what_it_is():
         np.testing.assert_allclose(one.camera_from_world, other.camera_from_world, rtol=0, atol=1e-12)
 
 
-# --- units ----------------------------------------------------------------------------------------------------------
-
-
 def scaled(factor, unit):
     return replace(every(RIG, lambda pose: pose * [1, 1, 1, factor] + np.diag([0, 0, 0, 1 - factor])), unit=unit)
 
@@ -151,9 +148,6 @@ def test_the_unit_that_a_user_states_replaces_the_files_or_is_refused():
     assert check_unit(RIG, None).unit == "mm"
     with pytest.raises(UserError, match="seem to be in metres: state the unit"):
         check_unit(metres, None)
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_checked_when_it_is_read(tmp_path):

@@ -192,9 +192,6 @@ def test_a_card_that_is_too_small_is_told():
     assert not estimate(config, card(enough * 0.99, config.training.runtime)).fits
 
 
-# --- measured ---------------------------------------------------------------------------------------------------------
-
-
 sys.path.append(str(ROOT / "benchmarks"))  # where the cases are kept
 
 from doctor_cases import CASES, DISC, FAST, configuration, measure  # noqa: E402

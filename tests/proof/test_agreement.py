@@ -144,9 +144,6 @@ def test_gross_faults_cost_many_pixels():
     assert planes.median > 10 and hull.mean > 5
 
 
-# --- keypoints --------------------------------------------------------------------------------------------------------
-
-
 def marked_keypoints(shots, noise=0.0):
     rng = np.random.default_rng(0)
     points = torch.tensor([51.0, 56.0, 20.0]).double() + 30 * torch.from_numpy(rng.normal(size=(22, 3)))
@@ -170,9 +167,6 @@ def test_keypoints_of_a_turned_camera_stand_out():
     error = reprojection_errors(marked_keypoints(shots), Pinholes.from_cameras(bump(shots, 2, 1.0).cameras))
     view = np.median(error, axis=1)
     assert int(np.argmax(view)) == 2 and view[2] > 8
-
-
-# --- many samples -----------------------------------------------------------------------------------------------------
 
 
 def planes_of(all_shots):

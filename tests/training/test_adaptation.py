@@ -177,9 +177,6 @@ def test_layer_rates_follow_the_schedule(samples, tmp_path):
     assert shares == pytest.approx([0.0625, 0.125, 0.25, 0.5, 1.0])
 
 
-# --- LoRA -----------------------------------------------------------------------------------------------------------
-
-
 def test_lora_checkpoints_hold_what_is_trained_and_the_base_stays_bit_for_bit(samples, pretrained, tmp_path):
     trainer = run(configure(samples, LORA), tmp_path, pretrained)
     assert_same(whole_state(trainer.model), core(pretrained))
@@ -281,9 +278,6 @@ def test_exported_lora_is_plain_or_small_and_both_are_used_alike(samples, pretra
         adapter_alone(tmp_path / "merged.pt")
 
 
-# --- the average ----------------------------------------------------------------------------------------------------
-
-
 def test_validation_and_inference_use_the_average_and_training_goes_on_with_the_weights(samples, tmp_path, monkeypatch):
     seen = []
     score = Validation.run
@@ -325,9 +319,6 @@ def test_an_average_can_begin_in_the_middle_of_a_run(samples, tmp_path, caplog):
         trainer = begin(configure(samples, EMA), tmp_path)
     assert "holds no average" in caplog.text
     assert_same(trainer.adaptation.average.averages, dict(trainer.model.named_parameters()))
-
-
-# --- other runs' checkpoints ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("adapt", [{"preset": "decoder_only"}, LORA], ids=["frozen", "LoRA"])

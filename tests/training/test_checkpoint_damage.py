@@ -113,9 +113,6 @@ def test_a_run_whose_checkpoints_are_all_corrupt_does_not_begin_anew(samples, tm
         resume(Trainer(configure(samples), tmp_path), "auto")
 
 
-# --- attacks ----------------------------------------------------------------------------------------------------------
-
-
 class Bomb:
     """Makes a folder when it is unpickled."""
 

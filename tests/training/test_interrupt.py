@@ -190,9 +190,6 @@ def test_a_signal_while_the_data_hang_ends_the_run_with_a_checkpoint(samples, tm
     assert load_checkpoint(tmp_path / "checkpoints/latest")["fwdbwd_pass_step"] == 2
 
 
-# --- the real command, as a shell, a terminal or a cluster signals it -------------------------------------------------
-
-
 class Command:
     """A training in a process group of its own."""
 
