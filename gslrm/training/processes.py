@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 
 FAILED = "failed"  # key of the shared store: the rank that ended the run
 MEETING_SECONDS = 600.0  # for all processes to appear; configurations are read later
+CONNECTING_SECONDS = 60.0  # for those that are there: it takes less than one, but gloo has been seen to wait for ever
 LOST = ("gloo", "nccl", "connection", "socket", "recv", "broken pipe")  # words of errors that another's end causes
 
 
@@ -117,9 +118,17 @@ def _meet() -> tuple[distributed.Store, Processes]:
     limit = timedelta(seconds=MEETING_SECONDS)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     try:
-        store, rank, count = next(iter(distributed.rendezvous("env://", timeout=limit)))
+        shared, rank, count = next(iter(distributed.rendezvous("env://", timeout=limit)))
+        # torchrun's store outlives a restart, and in it the addresses of processes that are gone
+        store = distributed.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
+        store.set(f"here/{rank}", "")
+        store.wait([f"here/{other}" for other in range(count)], limit)
         distributed.init_process_group(
-            backend, store=distributed.PrefixStore("run", store), rank=rank, world_size=count, timeout=limit
+            backend,
+            store=distributed.PrefixStore("run", store),
+            rank=rank,
+            world_size=count,
+            timeout=timedelta(seconds=CONNECTING_SECONDS),
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
