@@ -7,13 +7,11 @@ helped; a few tens of steps did in our measurements (docs/benchmarks.md).
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
-from gslrm.types import Gaussians
+from gslrm.unbounded import bounded, unbounded
 
 MIN_OPACITY = 0.005  # fainter Gaussians change no pixel by more than one grey level, nor do their gradients
-OPACITY_LIMIT = 1e-4  # keeps logits finite
 RATES = {"means": 5e-4, "scales": 1e-2, "rotations": 5e-3, "opacities": 5e-2, "harmonics": 2e-2}
 SILHOUETTE_WEIGHT = 1.0
 
@@ -26,34 +24,13 @@ def refine(reconstructor: Reconstructor, reconstruction: Reconstruction, steps: 
     device = reconstructor.runtime.device
     target = reconstruction.placed.input[None].to(device)
     kept = reconstruction.gaussians.opacities > MIN_OPACITY
-    raw = _raw(reconstruction.gaussians[kept])
+    raw = unbounded(reconstruction.gaussians[kept])
     optimizer = torch.optim.Adam([{"params": [raw[name]], "lr": rate} for name, rate in RATES.items()])
     for _ in range(steps):
-        rendering = reconstructor.rasterizer(_activated(raw)[None], target.cameras, WHITE[None].to(device))
+        rendering = reconstructor.rasterizer(bounded(raw)[None], target.cameras, WHITE[None].to(device))
         colour = (rendering.rgb - target.images).square().mean()
         silhouette = (rendering.alpha - target.masks).square().mean()
         optimizer.zero_grad(set_to_none=True)
         (colour + SILHOUETTE_WEIGHT * silhouette).backward()
         optimizer.step()
-    return replace(reconstruction, gaussians=_activated(raw).detach())
-
-
-def _raw(gaussians: Gaussians) -> dict[str, Tensor]:
-    values = {
-        "means": gaussians.means,
-        "scales": gaussians.scales.log(),
-        "rotations": gaussians.rotations,
-        "opacities": torch.logit(gaussians.opacities, eps=OPACITY_LIMIT),
-        "harmonics": gaussians.harmonics,
-    }
-    return {name: value.clone().requires_grad_() for name, value in values.items()}
-
-
-def _activated(raw: dict[str, Tensor]) -> Gaussians:
-    return Gaussians(
-        means=raw["means"],
-        scales=raw["scales"].exp(),
-        rotations=torch.nn.functional.normalize(raw["rotations"], dim=-1),
-        opacities=torch.sigmoid(raw["opacities"]),
-        harmonics=raw["harmonics"],
-    )
+    return replace(reconstruction, gaussians=bounded(raw).detach())

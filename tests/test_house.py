@@ -17,7 +17,7 @@ COMMANDS = sorted([*ROOT.glob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-NOUNS = {"exact", "tensor_struct", "similarity", "cameras", "harmonics", "types"}
+NOUNS = {"exact", "tensor_struct", "similarity", "cameras", "harmonics", "types", "unbounded"}
 ROOMS = {"data", "model", "render"}
 # A module or a room (with all in it), and what of ours it may import besides itself and `errors`.
 MAY_IMPORT = {
@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "harmonics": set(),
     "similarity": {"tensor_struct"},
     "cameras": {"tensor_struct", "similarity"},
-    "types": NOUNS - {"types"},
+    "types": NOUNS - {"types", "unbounded"},
+    "unbounded": {"types"},
     "metrics": NOUNS,
     "export": NOUNS,
     "visualize": NOUNS | {"metrics", "export"},

@@ -102,7 +102,7 @@ def albedo(skin: Skin, coat: Coat) -> Float[np.ndarray, "v 3"]:
     ]
     fur = coat.back + pale * (coat.belly - coat.back)
     fur = fur + coat.ticking * np.clip(0.16 * waves[2] + 0.05 * waves[1] + 0.35, 0, 1) * (coat.tips - coat.back)
-    texture = sum(contrast * wave for contrast, wave in zip(coat.contrast, waves, strict=False))
+    texture = sum(contrast * wave for contrast, wave in zip(coat.contrast[: len(waves)], waves, strict=True))
     if coat.spots < 1e6:
         patches = noise(skin.rest, seed=coat.seed, octave=3, wavelength=PATCH) + 0.15 * waves[1]
         edge = np.clip(5 * (patches - coat.spots), 0, 1)

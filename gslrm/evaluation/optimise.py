@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from gslrm.cameras import Cameras
 from gslrm.evaluation.baselines import Baseline, Given, Painter
@@ -19,6 +18,7 @@ from gslrm.metrics.images import crop_box
 from gslrm.render import Rasterizer
 from gslrm.similarity import Similarity
 from gslrm.types import Gaussians, Rendering, Views
+from gslrm.unbounded import bounded, unbounded
 
 COUNT = 30_000  # Gaussians at most, evenly taken from the hull's surface
 START_OPACITY = 0.8
@@ -55,14 +55,14 @@ def fit(start: Gaussians, targets: Sequence[Views], rasterizer: Rasterizer, seco
 
     The clock starts after the first step, which may have to compile.
     """
-    raw = _raw(start)
+    raw = unbounded(start)
     optimizer = torch.optim.Adam([{"params": [raw[name]], "lr": rate} for name, rate in RATES.items()])
     step, end = 0, None
     with torch.inference_mode(False), torch.enable_grad():
         while end is None or time.monotonic() < end:
             target = targets[step % len(targets)]
             white = WHITE[None].to(target.images.device)
-            rendering = rasterizer(_activated(raw)[None], target.cameras[None], white)[0]
+            rendering = rasterizer(bounded(raw)[None], target.cameras[None], white)[0]
             colour = (rendering.rgb - target.images).square().mean()
             silhouette = (rendering.alpha - target.masks).square().mean()
             optimizer.zero_grad(set_to_none=True)
@@ -70,7 +70,7 @@ def fit(start: Gaussians, targets: Sequence[Views], rasterizer: Rasterizer, seco
             optimizer.step()
             step += 1
             end = time.monotonic() + seconds if end is None else end
-    return _activated(raw).detach()
+    return bounded(raw).detach()
 
 
 def _start(hull: Hull, unit_from_source: Similarity) -> Gaussians:
@@ -95,24 +95,3 @@ def _cropped(view: Views, unit_from_source: Similarity) -> Views:
     size = {"height": rows.stop - rows.start, "width": columns.stop - columns.start}
     cropped = replace(camera, center=camera.center - corner, **size)
     return Views(view.images[..., rows, columns], view.masks[..., rows, columns], cropped[None].float())
-
-
-def _raw(gaussians: Gaussians) -> dict[str, Tensor]:
-    values = {
-        "means": gaussians.means,
-        "scales": gaussians.scales.log(),
-        "rotations": gaussians.rotations,
-        "opacities": torch.logit(gaussians.opacities),
-        "harmonics": gaussians.harmonics,
-    }
-    return {name: value.clone().requires_grad_() for name, value in values.items()}
-
-
-def _activated(raw: dict[str, Tensor]) -> Gaussians:
-    return Gaussians(
-        means=raw["means"],
-        scales=raw["scales"].exp(),
-        rotations=torch.nn.functional.normalize(raw["rotations"], dim=-1),
-        opacities=torch.sigmoid(raw["opacities"]),
-        harmonics=raw["harmonics"],
-    )

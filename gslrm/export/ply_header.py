@@ -1,5 +1,6 @@
 """The tables of a binary .ply file, read without trusting its header."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def _parse(lines: list[list[str]], path: Path) -> list[Element]:
     if encoding not in _BYTE_ORDERS:
         raise UserError(f"{path}: format {encoding} is not supported; export it as a binary .ply")
     starts = [i for i, words in enumerate(lines) if words[:1] == ["element"]]
-    blocks = [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=False)]
+    blocks = [lines[start:end] for start, end in itertools.pairwise([*starts, len(lines)])]
     return [_element(block, _BYTE_ORDERS[encoding], path) for block in blocks]
 
 

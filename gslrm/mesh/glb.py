@@ -53,7 +53,7 @@ def _document(positions: np.ndarray, buffers: list[np.ndarray], size: int) -> di
         "buffers": [{"byteLength": size}],
         "bufferViews": [
             {"buffer": 0, "byteOffset": start, "byteLength": buffer.nbytes, "target": target}
-            for start, buffer, target in zip(starts, buffers, targets, strict=False)
+            for start, buffer, target in zip(starts[:-1], buffers, targets, strict=True)
         ],
         "accessors": [
             {"bufferView": 0, "componentType": FLOAT, "count": count, "type": "VEC3", **range_},

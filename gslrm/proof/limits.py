@@ -16,7 +16,7 @@ class Limits:
     """Mean miss in px of outline rays past the other silhouettes, bodies only; right cameras give 0.02, ragged masks
     0.1, masks with cut tails up to 1."""
     swing: float = 0.8
-    """Error in px of one camera against all others, with exact masks; of 600 right cameras four had 0.4 to 0.5."""
+    """Error in px of one camera against all others, with exact masks; of 888 right cameras four had 0.4 to 0.5."""
     swing_noise: float = 2.5
     """The same as a multiple of the median tangent error among the other cameras, which is the masks' noise; the larger
     of the two limits counts."""
