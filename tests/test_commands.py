@@ -1,8 +1,6 @@
 """The commands as a user gives them: what they write, and how they refuse wrong input."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -10,12 +8,12 @@ import numpy as np
 import plyfile
 import pytest
 import torch
+from command_helpers import call
 from helpers import ring, write_ball_sample
 from PIL import Image
 
 from gslrm.data.sample import CAMERA_FILE
 
-ROOT = Path(__file__).parents[1]
 CONFIG = {
     "model": {
         "image_tokenizer": {"image_size": 16, "patch_size": 8},
@@ -33,18 +31,6 @@ CONFIG = {
     "inference": {"turntable_frames": 4, "turntable_size": 32},
     "mouse": {"use_mouse_dataset": True, "normalize_cameras": True, "object_size": 1.2, "crop_footprint": 1.5},
 }
-
-
-def call(script: str, *arguments: object) -> int:
-    """Run a script in this process; returns its exit status."""
-    argv, sys.argv = sys.argv, [script, *map(str, arguments)]
-    try:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as error:
-        return error.code or 0
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """The command that turns checkpoints of training into files of weights; it needs no peft."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from command_helpers import call
 from safetensors.torch import save_file
 
 from gslrm.config import Config
@@ -15,19 +14,8 @@ from gslrm.model import build_model
 from gslrm.model.adapter import fingerprint
 from gslrm.model.weights import load_published, read_checkpoint_file, read_state_dict
 
-ROOT = Path(__file__).parents[2]
+SCRIPT = "scripts/export_weights.py"
 LAYER = "transformer_layers.0.attn.fc"
-
-
-def call(*arguments: object) -> int:
-    argv, sys.argv = sys.argv, ["export_weights.py", *map(str, arguments)]
-    try:
-        runpy.run_path(str(ROOT / "scripts/export_weights.py"), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture
@@ -56,7 +44,7 @@ def checkpoint(config, tmp_path) -> Path:
 @pytest.mark.parametrize("options", [(), ("--adapter-only",)], ids=["merged", "adapter only"])
 def test_the_average_is_merged_into_the_base_now_or_when_it_is_read(config, checkpoint, tmp_path, options):
     output = tmp_path / "out/weights.pt"
-    assert call("--checkpoint", checkpoint, "--output", output, *options) == 0
+    assert call(SCRIPT, "--checkpoint", checkpoint, "--output", output, *options) == 0
     model = build_model(config.model)
     load_published(model, output)
     base = read_state_dict(tmp_path / "base.pt")
@@ -68,7 +56,18 @@ def test_the_average_is_merged_into_the_base_now_or_when_it_is_read(config, chec
 
 def test_without_the_average_the_last_weights_are_written(checkpoint, tmp_path):
     output = tmp_path / "weights.pt"
-    assert call("--checkpoint", checkpoint, "--output", output, "--set", "training.adapt.ema.decay=0") == 0
+    assert (
+        call(
+            "scripts/export_weights.py",
+            "--checkpoint",
+            checkpoint,
+            "--output",
+            output,
+            "--set",
+            "training.adapt.ema.decay=0",
+        )
+        == 0
+    )
     base, written = read_state_dict(tmp_path / "base.pt"), read_state_dict(output)
     for name, value in base.items():
         assert torch.equal(value, written[name])
@@ -76,7 +75,7 @@ def test_without_the_average_the_last_weights_are_written(checkpoint, tmp_path):
 
 def test_a_base_that_is_gone_is_named_and_nothing_is_written(checkpoint, tmp_path, capsys):
     (tmp_path / "base.pt").unlink()
-    assert call("--checkpoint", checkpoint, "--output", tmp_path / "weights.pt") == 2
+    assert call(SCRIPT, "--checkpoint", checkpoint, "--output", tmp_path / "weights.pt") == 2
     assert "base.pt, which is not there" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "weights.pt").exists()
 
@@ -84,7 +83,7 @@ def test_a_base_that_is_gone_is_named_and_nothing_is_written(checkpoint, tmp_pat
 def test_safetensors_carry_the_weights_and_their_configuration(config, checkpoint, tmp_path):
     pt, exchange = tmp_path / "weights.pt", tmp_path / "weights.safetensors"
     for output in (pt, exchange):
-        assert call("--checkpoint", checkpoint, "--output", output) == 0
+        assert call(SCRIPT, "--checkpoint", checkpoint, "--output", output) == 0
     plain, content = read_checkpoint_file(pt), read_checkpoint_file(exchange)
     assert content["config"] == plain["config"]
     assert content["model"].keys() == plain["model"].keys()
@@ -100,13 +99,23 @@ def test_safetensors_of_other_programs_have_no_configuration(tmp_path):
 @pytest.mark.parametrize("keep", [0, 5, 40, 2000, -1])
 def test_cut_safetensors_are_refused_by_name(checkpoint, tmp_path, keep):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    assert call("--checkpoint", checkpoint, "--output", whole) == 0
+    assert call(SCRIPT, "--checkpoint", checkpoint, "--output", whole) == 0
     cut.write_bytes(whole.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"cut\.safetensors"):
         read_checkpoint_file(cut)
 
 
 def test_an_adapter_alone_is_no_safetensors_file(checkpoint, tmp_path, capsys):
-    assert call("--checkpoint", checkpoint, "--output", tmp_path / "a.safetensors", "--adapter-only") != 0
+    assert (
+        call(
+            "scripts/export_weights.py",
+            "--checkpoint",
+            checkpoint,
+            "--output",
+            tmp_path / "a.safetensors",
+            "--adapter-only",
+        )
+        != 0
+    )
     assert "leave --adapter-only away" in capsys.readouterr().err
     assert not (tmp_path / "a.safetensors").exists()

@@ -1,24 +1,10 @@
 """The commands that write pages."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
+from command_helpers import call
 from report_helpers import flat, read_page, train_line, write_run
-
-ROOT = Path(__file__).parents[2]
-
-
-def call(script: str, *arguments: object) -> int:
-    argv, sys.argv = sys.argv, [script, *map(str, arguments)]
-    try:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as error:
-        return error.code or 0
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture

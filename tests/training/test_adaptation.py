@@ -3,11 +3,13 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers import ring, write_ball_sample
 from model_helpers import random_views
+from training_helpers import settings
 
 from gslrm.config import Config
 from gslrm.config_io import config_from_mapping
@@ -40,29 +42,9 @@ def samples(tmp_path_factory) -> Path:
     return folder
 
 
-def configure(samples: Path, adapt: dict, validation: dict | None = None, **training: dict) -> Config:
-    defaults = {
-        "runtime": {"use_amp": False, "grad_checkpoint_every": 0, "device": "cpu", "grad_accum_steps": 2},
-        "dataset": {"dataset_path": str(samples), "num_views": 5, "num_input_views": 4, "num_target_views": 2},
-        "dataloader": {"num_workers": 0},
-        "losses": {"alpha_loss_weight": 0.3},
-        "optimizer": {"lr": 2e-3},
-        "schedule": {"max_fwdbwd_passes": 8, "warmup": 2},
-        "checkpointing": {"checkpoint_every": 4},
-        "logging": {"vis_every": 1000, "wandb": {"mode": "disabled", "log_every": 1}},
-    }
-    mapping = {
-        "model": {
-            "image_tokenizer": {"image_size": 16, "patch_size": 8},
-            "transformer": {"d": 32, "d_head": 16, "n_layer": 3},
-            "gaussians": {"scale_bias": -3.0, "opacity_bias": 0.0},
-            "init_std": None,
-        },
-        "training": {key: value | training.get(key, {}) for key, value in defaults.items()} | {"adapt": adapt},
-        "mouse": {"use_mouse_dataset": True, "normalize_cameras": True, "object_size": 1.2, "crop_footprint": 1.5},
-    }
-    if validation is not None:
-        mapping["validation"] = {"enabled": True, "dataset_path": str(samples), "max_samples": 1} | validation
+def configure(samples: Path, adapt: dict, validation: dict | None = None, **training: Any) -> Config:
+    mapping = settings(samples, validation, adapt=adapt, **{"dataset": {"num_views": 5}} | training)
+    mapping["model"]["transformer"]["n_layer"] = 3
     return config_from_mapping(mapping, source="test")
 
 
