@@ -4,11 +4,14 @@ What the network needs (similarity of the world, crops, blur of its own pixels) 
 neither users nor metrics ever see it.
 """
 
+import json
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,11 +21,14 @@ from gslrm.config import Config, DatasetConfig
 from gslrm.config_io import config_from_mapping, load_config, parse_view_list
 from gslrm.data.masks import read_view
 from gslrm.data.placed_sample import PlacedSample, mask_policy, place_sample
-from gslrm.data.sample import Sample
+from gslrm.data.sample import CAMERA_FILE, Sample
 from gslrm.errors import UserError
 from gslrm.model import build_model
+from gslrm.model.family import recognise
 from gslrm.model.weights import deployed_weights, load_published, read_checkpoint_file
 from gslrm.render import Rasterizer, build_rasterizer
+from gslrm.shipped import shipped_checkpoint, zero_shot_config
+from gslrm.tensor_struct import stack
 from gslrm.training.runtime import Runtime, build_runtime
 from gslrm.types import Gaussians, Rendering, Views
 
@@ -58,16 +64,21 @@ class Reconstructor:
 
     @staticmethod
     def from_checkpoint(
-        path: Path, *, device: str = "auto", overrides: tuple[str, ...] = (), config_file: Path | None = None
+        path: Path | None = None,
+        *,
+        device: str = "auto",
+        overrides: tuple[str, ...] = (),
+        config_file: Path | None = None,
     ) -> "Reconstructor":
-        """Build the network of a training checkpoint, or of published weights with a configuration beside them.
+        """Build the network of a training checkpoint, of published weights, or of the small model that is shipped.
 
-        Its weights are the running average where the run kept one; `training.adapt.ema.decay=0` takes the last ones.
+        The weights are the running average where the run kept one; `training.adapt.ema.decay=0` takes the last ones.
 
         Raises:
-            UserError: the file is missing or damaged, not exactly one of it and `config_file` says what network it
-                holds, or it adapts weights that are not there.
+            UserError: the file is missing or damaged, holds no network that is known here, carries a configuration
+                although `config_file` names another, or adapts weights that are not there.
         """
+        path = path or shipped_checkpoint()
         content = read_checkpoint_file(path)
         config = _configuration(content, path, config_file, (f"training.runtime.device={device}", *overrides))
         model = build_model(config.model)
@@ -78,9 +89,14 @@ class Reconstructor:
         return build_reconstructor(model, config)
 
     def place(
-        self, sample: Sample, input_index: tuple[int, ...], background: Float[Tensor, "3"] = WHITE
+        self,
+        sample: Sample,
+        input_index: tuple[int, ...],
+        background: Float[Tensor, "3"] = WHITE,
+        *,
+        stored: Sequence[np.ndarray] | None = None,
     ) -> PlacedSample:
-        """Read the input views; see `gslrm.data.dataset.place_sample`."""
+        """Read the input views, unless they are `stored`; see `gslrm.data.placed_sample.place_sample`."""
         return place_sample(
             sample,
             input_index,
@@ -88,6 +104,7 @@ class Reconstructor:
             mouse=self.config.mouse,
             size=self.config.model.image_tokenizer.image_size,
             background=background,
+            stored=stored,
         )
 
     @property
@@ -95,13 +112,22 @@ class Reconstructor:
         """How samples are read: as in training, on white."""
         return self.config.training.dataset
 
-    @torch.inference_mode()
     def reconstruct(self, placed: PlacedSample) -> Reconstruction:
         """One forward pass over the input views."""
-        views = placed.input[None].to(self.runtime.device)
+        return self.reconstruct_batch([placed])[0]
+
+    @torch.inference_mode()
+    def reconstruct_batch(self, samples: Sequence[PlacedSample]) -> list[Reconstruction]:
+        """One forward pass over several samples of equally many input views; none depends on the others.
+
+        Gaussians of opacity 0 are left out: some networks fill up scenes with them to the size of the largest.
+        """
+        views = stack([placed.input for placed in samples]).to(self.runtime.device)
         with self.runtime.autocast():
-            gaussians = self.model(views)
-        return Reconstruction(gaussians[0].float(), placed)
+            gaussians = self.model(views).float()
+        scenes = [gaussians[index] for index in range(len(samples))]
+        kept = [scene[scene.opacities != 0] for scene in scenes]  # NaN stays and is seen
+        return [Reconstruction(*pair) for pair in zip(kept, samples, strict=True)]
 
     @torch.inference_mode()
     def render(
@@ -130,18 +156,27 @@ class Reconstructor:
 
 
 def _configuration(content: dict[str, Any], path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> Config:
-    """The configuration that a checkpoint carries, or that of the file given because it carries none."""
+    """The configuration that a checkpoint carries, that of the file given, or that of the weights' own shapes."""
     carries = isinstance(content.get("config"), dict)
     if carries and config_file is not None:
         raise UserError(f"{path}: carries its own configuration; leave --config {config_file} away, --set changes keys")
     if carries:
         return config_from_mapping(content["config"], source=str(path), overrides=overrides)
-    if config_file is None:
-        raise UserError(
-            f"{path}: carries no configuration; name its own with --config, which for FaceLift's published weights is "
-            "configs/mouse_gslrm_zero_shot.yaml"
-        )
-    return load_config(config_file, overrides)
+    if config_file is not None:
+        return load_config(config_file, overrides)
+    found = recognise(deployed_weights(content, name=str(path)), name=str(path))
+    defaults = zero_shot_config(found.family)
+    shown = {"model": found.model, "training": {"dataset": {"dataset_path": None}}}  # trained elsewhere
+    logger.info("%s: weights of %s, applied as %s says", path, found.family, defaults.name)
+    return load_config(defaults, (*_as_overrides(shown), *overrides))
+
+
+def _as_overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _as_overrides(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={json.dumps(value)}"
 
 
 def build_reconstructor(model: nn.Module, config: Config) -> Reconstructor:
@@ -162,6 +197,11 @@ def choose_inputs(config: Config, sample: Sample, asked: str | None = None) -> t
         UserError: the sample lacks some of them, or none are left.
     """
     count = config.training.dataset.num_input_views
+    if asked is None and len(sample.views) < count:
+        raise UserError(
+            f"{sample.directory / CAMERA_FILE}: has {len(sample.views)} views, {count} are given to the model; "
+            "--input-views all gives it those that are there"
+        )
     views = tuple(range(count)) if asked is None else parse_view_list(asked, option="--input-views")
     if views is None:
         views = tuple(range(len(sample.views)))

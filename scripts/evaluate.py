@@ -8,14 +8,16 @@ camera in turn, and that one is scored.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gslrm import cli
+from gslrm.shipped import CHECKPOINT
 
 if TYPE_CHECKING:
-    from gslrm.data.sample import Sample
     from gslrm.evaluation.baselines import Baseline
+    from gslrm.evaluation.disturbance import Disturbance, Received
     from gslrm.reconstruct import Reconstruction, Reconstructor
 
 
@@ -26,6 +28,7 @@ def main() -> int:
     from gslrm.config_io import parse_view_list
     from gslrm.data.lists import find_samples
     from gslrm.data.sample import read_sample
+    from gslrm.evaluation.disturbance import Received
     from gslrm.evaluation.protocol import plan
     from gslrm.evaluation.report import Evaluation
     from gslrm.evaluation.scoring import score_folds
@@ -44,22 +47,30 @@ def main() -> int:
     if arguments.config is None:  # else the weights know nothing of the configuration's training samples
         warn_of_overlap(reconstructor, directories)
     baselines = choose_baselines(arguments, reconstructor)
+    disturbance = choose_disturbance(arguments)
     evaluation = Evaluation()
     for directory in cli.track(directories, "evaluating"):
         sample = read_sample(directory)
         inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
         folds = plan(sample, inputs, heldout, "leave_one_out" if arguments.leave_one_out else "auto")
+        received = Received(reconstructor, sample, disturbance)
         evaluation.add(
             *score_folds(
                 reconstructor,
                 sample,
                 folds,
                 baselines=baselines,
-                reconstruct=lambda views, sample=sample: reconstruct(reconstructor, sample, views, arguments.refine),
+                reconstruct=lambda views, received=received: reconstruct(received, views, arguments.refine),
+                given=received.view,
             )
         )
     if arguments.json:
-        about = {"checkpoint": str(arguments.checkpoint), "data": str(arguments.data), "refine": arguments.refine}
+        about = {
+            "checkpoint": str(arguments.checkpoint or CHECKPOINT),
+            "data": str(arguments.data),
+            "refine": arguments.refine,
+        }
+        about["disturbance"] = asdict(disturbance)
         write_json(arguments.json, {**about, **evaluation.content(), **describe(reconstructor.config)})
     cli.report(evaluation.text())
     return 0
@@ -68,8 +79,10 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="of train_gslrm.py, or published weights")
-    parser.add_argument("--config", type=Path, help="YAML file, for weights that carry no configuration: FaceLift's")
+    parser.add_argument(
+        "--checkpoint", type=Path, help=f"of train_gslrm.py, or published weights (default: {CHECKPOINT})"
+    )
+    parser.add_argument("--config", type=Path, help="YAML file, for weights that carry no configuration of their own")
     parser.add_argument("--data", type=Path, required=True, help="a sample, a directory of samples or a list file")
     parser.add_argument("--input-views", metavar="0-5", help="views given to the model (default: as in training)")
     parser.add_argument("--target-views", metavar="6-11", help="held-out views (default: all that are not input)")
@@ -80,16 +93,51 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write all scores here")
     parser.add_argument("--refine", type=int, default=0, metavar="N", help="gradient steps on each sample's Gaussians")
+    disturbed = parser.add_argument_group("errors put into what the model is given, never into the truth")
+    disturbed.add_argument(
+        "--disturb-masks", type=_size, default=0.0, metavar="PX", help="outlines are off by up to this, stored pixels"
+    )
+    disturbed.add_argument(
+        "--disturb-cameras", type=_size, default=0.0, metavar="MM", help="deviation of positions, unit of the samples"
+    )
+    disturbed.add_argument("--disturb-turns", type=_size, default=0.0, metavar="DEGREES", help="of orientations")
+    disturbed.add_argument(
+        "--disturb-aimed", action="store_true", help="moved cameras still see the middle where it was"
+    )
+    disturbed.add_argument("--disturb-seed", type=int, default=0, metavar="N")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     cli.add_overrides(parser)
     arguments = parser.parse_args()
     if arguments.refine < 0:
         parser.error("--refine must not be negative")
+    if arguments.disturb_seed < 0:
+        parser.error("--disturb-seed must not be negative")
     if not 0 <= arguments.baseline_optimise < float("inf"):
         parser.error("--baseline-optimise must be a number of seconds")
     if arguments.leave_one_out and arguments.target_views is not None:
         parser.error("--leave-one-out and --target-views exclude each other")
     return arguments
+
+
+def _size(text: str) -> float:
+    """A finite number that is not negative."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no size: it must be finite and not negative")
+    return value
+
+
+def choose_disturbance(arguments: argparse.Namespace) -> "Disturbance":
+    """The errors of what the model is given."""
+    from gslrm.evaluation.disturbance import Disturbance
+
+    return Disturbance(
+        mask_pixels=arguments.disturb_masks,
+        camera_shift=arguments.disturb_cameras,
+        camera_turn=arguments.disturb_turns,
+        aimed=arguments.disturb_aimed,
+        seed=arguments.disturb_seed,
+    )
 
 
 def choose_baselines(arguments: argparse.Namespace, reconstructor: "Reconstructor") -> "dict[str, Baseline]":
@@ -105,14 +153,14 @@ def choose_baselines(arguments: argparse.Namespace, reconstructor: "Reconstructo
     return chosen
 
 
-def reconstruct(
-    reconstructor: "Reconstructor", sample: "Sample", views: tuple[int, ...], steps: int
-) -> "Reconstruction":
+def reconstruct(received: "Received", views: tuple[int, ...], steps: int) -> "Reconstruction":
     """One forward pass, and gradient steps where they are asked for."""
     from gslrm.refine import refine
 
-    predicted = reconstructor.reconstruct(reconstructor.place(sample, views))
-    return refine(reconstructor, predicted, steps) if steps else predicted
+    predicted = received.reconstructor.reconstruct(received.place(views))
+    if not steps:
+        return predicted
+    return refine(received.reconstructor, predicted, steps, views=[received.view(index) for index in views])
 
 
 def warn_of_overlap(reconstructor: "Reconstructor", judged: list[Path]) -> None:

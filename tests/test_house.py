@@ -41,12 +41,14 @@ MAY_IMPORT = {
     "data": NOUNS | {"config"},
     "model": NOUNS | {"config"},
     "render": NOUNS | {"config"},
-    "reconstruct": NOUNS | ROOMS | {"config", "config_io", "training.runtime"},
-    "evaluation": NOUNS | ROOMS | {"metrics", "reconstruct"},
+    "reconstruct": NOUNS | ROOMS | {"config", "config_io", "shipped", "training.runtime"},
+    "shipped": set(),
+    "inference": NOUNS | {"clean", "cli", "config", "data", "export", "model", "reconstruct", "refine", "training"},
+    "evaluation": NOUNS | ROOMS | {"config", "metrics", "reconstruct"},
     "training": NOUNS
     | ROOMS
     | {"config", "config_io", "cli", "metrics", "visualize", "export", "reconstruct", "html_page", "html_plot"}
-    | {"evaluation", "mesh"},
+    | {"evaluation", "look_around", "mesh", "motion"},
     "rig_page": NOUNS | {"html_page", "rig_page_script", "visualize"},
     "rig_page_script": set(),
     "camera_report": NOUNS | ROOMS | {"config", "export", "html_page", "reconstruct", "rig_page", "visualize"},
@@ -54,11 +56,28 @@ MAY_IMPORT = {
     "html_plot": {"html_page"},
     "proof": NOUNS | {"config", "data", "export", "html_page", "html_plot", "visualize"},
     "prepare": NOUNS | {"cli", "config", "data", "export", "html_page", "html_plot", "proof"},
-    "refine": NOUNS | {"reconstruct"},
+    "refine": NOUNS | {"config", "data", "metrics", "reconstruct", "render"},
+    "scorecard": NOUNS
+    | {
+        "data",
+        "evaluation",
+        "export",
+        "html_page",
+        "html_plot",
+        "metrics",
+        "model",
+        "reconstruct",
+        "refine",
+        "visualize",
+    },
     "look_around": NOUNS,
     "clean": NOUNS | {"config", "data", "look_around", "metrics", "reconstruct", "render"},
     "format_table": NOUNS | {"clean", "export", "look_around", "metrics", "render"},
     "mesh": NOUNS | {"data", "export", "look_around", "render"},
+    "motion": NOUNS
+    | {"cli", "config", "data", "export", "html_page", "html_plot", "look_around", "render", "visualize"},
+    "view": NOUNS
+    | {"clean", "cli", "data", "export", "html_page", "look_around", "metrics", "motion", "render", "visualize"},
     "doctor": NOUNS | ROOMS | {"config", "training"},
 }
 LIGHT = {"errors", "config", "yaml_reader", "config_check", "config_io", "cli"}

@@ -268,14 +268,6 @@ def test_published_weights_are_scored_and_used_with_a_configuration_beside_them(
     assert (tmp_path / "out/ball/gaussians.ply").exists()
 
 
-def test_published_weights_without_a_configuration_are_told_which(small_zero_shot, tmp_path, capsys):
-    _, weights, sample = small_zero_shot
-    assert call("inference.py", "--checkpoint", weights, "--input", sample, "--output", tmp_path / "out") == 2
-    said = re.search(r"carries no configuration; name its own with --config.*is (\S+\.yaml)", capsys.readouterr().err)
-    assert said
-    assert (ROOT / said[1]).exists()
-
-
 def test_a_configuration_beside_a_checkpoint_that_carries_one_is_refused(small_zero_shot, tmp_path, capsys):
     config, weights, sample = small_zero_shot
     content = torch.load(weights, weights_only=True) | {"config": load_config(config).model_dump(mode="json")}

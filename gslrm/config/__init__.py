@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import model_validator
 
-from gslrm.config.data import DataloaderConfig, DatasetConfig, MouseConfig, NoiseConfig
+from gslrm.config.data import AugmentConfig, DataloaderConfig, DatasetConfig, MouseConfig, NoiseConfig
+from gslrm.config.lgm import LgmConfig, LgmShape
 from gslrm.config.losses import LossesConfig, LossTerm
 from gslrm.config.model import (
     GaussiansConfig,
@@ -18,7 +19,14 @@ from gslrm.config.model import (
     TransformerConfig,
     UpsamplerConfig,
 )
-from gslrm.config.output import VIEW_LIST, EvaluationConfig, InferenceConfig, RenderConfig, ValidationConfig
+from gslrm.config.output import (
+    VIEW_LIST,
+    EvaluationConfig,
+    InferenceConfig,
+    RefineConfig,
+    RenderConfig,
+    ValidationConfig,
+)
 from gslrm.config.section import Background, Section, only
 from gslrm.config.training import (
     CheckpointingConfig,
@@ -33,6 +41,7 @@ from gslrm.config.training import (
 
 __all__ = [
     "VIEW_LIST",
+    "AugmentConfig",
     "Background",
     "CheckpointingConfig",
     "Config",
@@ -43,6 +52,8 @@ __all__ = [
     "HullConfig",
     "ImageTokenizerConfig",
     "InferenceConfig",
+    "LgmConfig",
+    "LgmShape",
     "LoggingConfig",
     "LossTerm",
     "LossesConfig",
@@ -51,6 +62,7 @@ __all__ = [
     "NoiseConfig",
     "OptimizerConfig",
     "ProfileConfig",
+    "RefineConfig",
     "RenderConfig",
     "RuntimeConfig",
     "ScheduleConfig",
@@ -89,5 +101,9 @@ class Config(Section):
         if masked.pointsdist_loss_weight and self.model.depth_anchor == "corrected_hull":
             raise ValueError(
                 "training.losses.pointsdist_loss_weight is for a start without depth; corrected_hull starts at the hull"
+            )
+        if masked.pointsdist_loss_weight and self.model.family == "lgm":
+            raise ValueError(
+                "training.losses.pointsdist_loss_weight is for pixel Gaussians; those of model.family: lgm are free"
             )
         return self

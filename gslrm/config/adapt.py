@@ -13,8 +13,9 @@ class LoraConfig(Section):
     for what `adapt.train` names, and checkpoints hold only what is trained. Needs peft."""
     alpha: Positive = 16.0
     """Updates count `alpha / rank`."""
-    targets: list[str] = Field(default_factory=lambda: ["transformer_layers.*.attn.*", "transformer_layers.*.mlp.*"])
-    """Name patterns of linear layers."""
+    targets: list[str] | None = None
+    """Name patterns of linear layers; none means all of the transformer (`transformer_layers.*.attn.*`,
+    `transformer_layers.*.mlp.*`), or those of LGM's attention (`unet.*.attn.*`)."""
 
 
 class EmaConfig(Section):
@@ -29,7 +30,8 @@ class EmaConfig(Section):
 class AdaptConfig(Section):
     preset: Literal["none", "freeze_all", "conservative", "decoder_only", "last_layer"] = "none"
     """Frozen parts: the transformer; embedding and the first two thirds of the transformer; all but the heads of the
-    Gaussians; all but the linear layer that writes the pixel Gaussians."""
+    Gaussians; all but the linear layer that writes the pixel Gaussians. Of LGM: all levels of the U-Net; the first
+    convolution, the way down and the middle; all but the last norm and convolutions; all but those convolutions."""
     freeze: list[str] = Field(default_factory=list)
     """Name patterns of parameters that are frozen too, as in `["transformer_layers.1?.*"]`."""
     train: list[str] = Field(default_factory=list)

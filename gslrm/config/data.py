@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gslrm.config.section import Background, Count, Positive, Section, Weight, Whole
+from gslrm.config.section import Background, Count, Positive, Section, Share, Weight, Whole
 
 
 class NoiseConfig(Section):
@@ -23,6 +23,24 @@ class NoiseConfig(Section):
         return bool(self.mask_pixels or self.camera_shift or self.camera_turn)
 
 
+class AugmentConfig(Section):
+    """LGM's two augmentations, in training only; the first input view and all targets stay as they are."""
+
+    grid_distortion: Share = 0.0
+    """Share of samples whose input pictures are pulled about; 0.5 in LGM."""
+    grid_strength: Share = 0.5
+    """Largest shift of a knot of the grid, in half-distances between its 8 to 16 knots per axis."""
+    camera_jitter: Share = 0.0
+    """Share of samples whose input cameras are moved on their orbit about the world's origin; 0.5 in LGM."""
+    jitter_strength: Share = 0.1
+    """Largest such turn, in half-turns about the camera's vertical axis, and half of it about the horizontal one."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is augmented."""
+        return bool(self.grid_distortion or self.camera_jitter)
+
+
 class DatasetConfig(Section):
     dataset_path: str | None = None
     """A sample, a directory of samples or a list file; relative paths start at the working directory."""
@@ -35,6 +53,8 @@ class DatasetConfig(Section):
     equally many. None gives all."""
     noise: NoiseConfig = NoiseConfig()
     """Errors put into the input views in training; targets stay exact."""
+    augment: AugmentConfig = AugmentConfig()
+    """Input views that do not quite agree, in training; LGM's recipe for pictures that a generator made up."""
     num_target_views: Count | None = None
     """Views rendered and compared per pass, drawn anew each time; none takes all candidates."""
     target_has_input: bool = True
@@ -102,10 +122,10 @@ class MouseConfig(Section):
     """Scale by the object instead: the diameter of the sphere around the object, in world units."""
     normalize_to_z_up: bool = False
     """Turn the world so that +z is up, estimated from the cameras' horizontal axes."""
-    crop: Literal["footprint", "pretrained", "fill"] = "footprint"
+    crop: Literal["footprint", "pretrained", "pretrained_lgm", "fill"] = "footprint"
     """What crops share. `footprint`: the same width of the world at the centre, so focal lengths differ as distances
-    do. `pretrained`: FaceLift's focal length, 548.99 for 512 pixels. `fill`: the largest focal length with which the
-    masks of all input views lie inside."""
+    do. `pretrained`: FaceLift's focal length, 548.99 for 512 pixels; `pretrained_lgm`: LGM's, 49.1 degrees. `fill`: the
+    largest focal length with which the masks of all input views lie inside."""
     crop_footprint: Positive = 2.518
     """Of `crop: footprint`: world units across a crop at the centre; 2.518 is FaceLift's 50 degrees at distance 2.7."""
     crop_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
@@ -120,8 +140,8 @@ class MouseConfig(Section):
     def _scale(self) -> "MouseConfig":
         if self.object_size is None:
             return self
-        if self.crop == "pretrained":
-            raise ValueError("crop pretrained means cameras at target_camera_distance; set object_size: null")
+        if self.crop in ("pretrained", "pretrained_lgm"):
+            raise ValueError(f"crop {self.crop} means cameras at target_camera_distance; set object_size: null")
         if self.camera_distance == "each_ablation":
             raise ValueError("camera_distance each_ablation uses target_camera_distance; set object_size: null")
         return self

@@ -4,14 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from gslrm.config.lgm import LgmConfig
 from gslrm.config.section import Count, Positive, Section, Share, Whole, only
+
+GSLRM_ONLY = (
+    *("transformer", "gaussians", "add_refsrc_marker", "hard_pixelalign", "use_custom_plucker", "use_aug_plucker"),
+    *("clip_xyz", "depth_preact_bias", "depth_min", "depth_max", "depth_reference_origin", "depth_range"),
+    *("drop_background", "depth_anchor", "hull", "init_std"),
+)
 
 
 class ImageTokenizerConfig(Section):
     image_size: Count = 512
     """Side in pixels of the square images that the data set gives to the network."""
     patch_size: Count = 8
-    """Side in pixels of a patch; one token per patch."""
+    """Side in pixels of a patch; one token of GS-LRM per patch."""
     in_channels: Literal[9, 12] = 9
     """RGB and the ray embedding: 9, or 12 with `use_aug_plucker`."""
 
@@ -89,8 +96,11 @@ class HullConfig(Section):
 
 
 class ModelConfig(Section):
-    family: Literal["gslrm"] = "gslrm"
-    """Architecture."""
+    family: Literal["gslrm", "lgm"] = "gslrm"
+    """Architecture: GS-LRM's transformer, or LGM's multi-view U-Net. Of this section, LGM reads `lgm`,
+    `image_tokenizer.image_size`, `hull_range` and `hull_samples`."""
+    lgm: LgmConfig = LgmConfig()
+    """Of `family: lgm`."""
     image_tokenizer: ImageTokenizerConfig = ImageTokenizerConfig()
     transformer: TransformerConfig = TransformerConfig()
     gaussians: GaussiansConfig = GaussiansConfig()
@@ -129,6 +139,25 @@ class ModelConfig(Section):
     """Points per ray on that length."""
     init_std: Positive | None = 0.02
     """Standard deviation of the initial weights; none means 1 / sqrt(width)."""
+
+    @model_validator(mode="after")
+    def _one_family(self) -> "ModelConfig":
+        if self.family == "gslrm":
+            if self.lgm != LgmConfig():
+                raise ValueError("lgm is for family: lgm")
+            return self
+        for name in GSLRM_ONLY:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for family: gslrm; leave it away with family: lgm")
+        if self.image_tokenizer.patch_size != ImageTokenizerConfig().patch_size:
+            raise ValueError("image_tokenizer.patch_size is for family: gslrm; leave it away with family: lgm")
+        size, multiple = self.image_tokenizer.image_size, self.lgm.shape.side_multiple
+        if size % multiple:
+            raise ValueError(
+                f"image_tokenizer.image_size {size} is not a multiple of {multiple}, as lgm halves it "
+                f"{len(self.lgm.shape.down_channels) - 1} times"
+            )
+        return self
 
     @model_validator(mode="after")
     def _embedding(self) -> "ModelConfig":

@@ -47,6 +47,21 @@ class ValidationConfig(Section):
         return self
 
 
+class RefineConfig(Section):
+    """`--refine N`: see docs/refinement.md."""
+
+    views_per_step: Count = 3
+    """Given views that every step is taken towards, in turn."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the Gaussians that are fitted, each made larger for the others; 1 keeps them all."""
+    silhouette: Weight = 0.2
+    """Weight of the squared error of alpha beside that of colours."""
+    anchor: Weight = 1e-3
+    """Weight of the mean squared way of the centres from where they were, in pixels of the pictures."""
+    look_every: Count = 10
+    """Steps between looks from the camera that is left out of the trial."""
+
+
 class InferenceConfig(Section):
     enabled: Annotated[bool, only(False, "inference is a command of its own: python inference.py")] = False
     output_dir: str | None = None
@@ -55,8 +70,11 @@ class InferenceConfig(Section):
     turntable_size: Count = 512
     turntable_elevation: Annotated[float, Field(gt=-90, lt=90)] = 20.0
     """Degrees above the horizon."""
+    turntable_up: Literal["rig", "x", "y", "z", "-x", "-y", "-z"] = "rig"
+    """What is up: as the input cameras stand (`rig`), or an axis of the sample's world."""
     min_opacity: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Gaussians below are left out of the PLY; they change no pixel by more than one grey level."""
+    refine: RefineConfig = RefineConfig()
     clean: str = ""
     """Filters of the Gaussians, applied in order, such as `opacity:0.02,hull:2,contribution:0.05`: see docs/formats.md.
     """

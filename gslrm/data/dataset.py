@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from gslrm.cameras import nearest_to_lines
 from gslrm.config import Background, DatasetConfig, MouseConfig
+from gslrm.data.augment import augment
 from gslrm.data.disturb import disturb
 from gslrm.data.lists import find_samples, require_images
 from gslrm.data.placed_sample import load_item
@@ -20,10 +21,10 @@ from gslrm.data.sample import CAMERA_FILE, Sample, read_sample
 from gslrm.data.sampler import SampleKey
 from gslrm.errors import UserError
 from gslrm.tensor_struct import stack
-from gslrm.types import Batch
+from gslrm.types import Batch, Views
 
 OVERLAP_ANGLE = 60.0  # degrees between the directions from the rig's focus to two cameras
-DROP, NOISE = 1, 2  # streams of random numbers apart from that of views and backgrounds
+DROP, NOISE, AUGMENT = 1, 2, 3  # streams of random numbers apart from that of views and backgrounds
 GREY_LEVELS = {"white": 1.0, "gray": 0.5, "black": 0.0}
 
 
@@ -65,10 +66,16 @@ class ViewDataset(Dataset[Batch]):
         item = load_item(
             sample, inputs, targets, dataset=self.dataset, mouse=self.mouse, size=self.image_size, background=background
         )
-        if not self.dataset.noise.any:
-            return item
-        errors = np.random.default_rng([self.seed, key.epoch, key.position, NOISE])
-        return replace(item, input=disturb(item.input, background, self.dataset.noise, errors))
+        return replace(item, input=self.disturbed(item.input, background, key))
+
+    def disturbed(self, views: Views, background: Float[Tensor, "3"], key: SampleKey) -> Views:
+        """The input views with the configured errors and augmentations, drawn anew each time."""
+        stream = lambda kind: np.random.default_rng([self.seed, key.epoch, key.position, kind])  # noqa: E731
+        if self.dataset.noise.any:
+            views = disturb(views, background, self.dataset.noise, stream(NOISE))
+        if self.dataset.augment.any:
+            views = augment(views, self.dataset.augment, stream(AUGMENT))
+        return views
 
     def drop_views(self, inputs: tuple[int, ...], key: SampleKey) -> tuple[int, ...]:
         """A subset of the input views, as many as the pass says, ascending; all of them without `min_input_views`."""

@@ -21,7 +21,9 @@ from gslrm.data.transforms import turn_pose
 from gslrm.errors import UserError
 from gslrm.similarity import Similarity
 
-FACELIFT_FOCAL = 548.9937744140625 / 512  # per pixel of the image's side: 50 degrees, as its camera files round it
+# Per pixel of the image's side.
+FACELIFT_FOCAL = 548.9937744140625 / 512  # 50 degrees, as its camera files round it
+LGM_FOCAL = 0.5 / math.tan(math.radians(49.1) / 2)
 
 
 def place_object(coverages: list[np.ndarray], cameras: list[Cameras], *, size: int, mouse: MouseConfig) -> Placement:
@@ -69,7 +71,7 @@ def place_sightings(sightings: Sequence[Sighting], *, size: int, mouse: MouseCon
         return Placement(
             similarity, size, center, density=size / footprint, footprint=footprint, ablated_distance=moved
         )
-    focal = FACELIFT_FOCAL * size
+    focal = (LGM_FOCAL if mouse.crop == "pretrained_lgm" else FACELIFT_FOCAL) * size
     if mouse.crop == "fill":
         focal = _filling_focal(sightings, center, size=size, margin=mouse.crop_margin)
     density = focal * float((1 / distances).mean())
@@ -103,15 +105,16 @@ def _filling_focal(sightings: Sequence[Sighting], center: Float[Tensor, "3"], *,
 
 
 def _z_up(sightings: Sequence[Sighting]) -> Float[Tensor, "3 3"]:
-    """The smallest rotation that turns the rig's up direction to +z.
-
-    Up is the direction to which the cameras' horizontal axes are most nearly perpendicular.
-    """
-    poses = torch.stack([sighting.world_from_camera[:3, :3] for sighting in sightings])
-    horizontal, upward = poses[:, :, 0], -poses[:, :, 1].mean(0)
-    up = torch.linalg.eigh(horizontal.mT @ horizontal).eigenvectors[:, 0]
-    up = up * torch.where(up @ upward < 0, -1.0, 1.0)
+    """The smallest rotation that turns the rig's up direction to +z."""
+    up = rig_up(torch.stack([sighting.world_from_camera[:3, :3] for sighting in sightings]))
     return shortest_turn(up, torch.eye(3, dtype=up.dtype)[2])
+
+
+def rig_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, "3"]:
+    """The unit direction to which the horizontal axes of cameras (world from camera) are most nearly perpendicular."""
+    horizontal, upward = rotations[:, :, 0], -rotations[:, :, 1].mean(0)
+    up = torch.linalg.eigh(horizontal.mT @ horizontal).eigenvectors[:, 0]
+    return up * torch.where(up @ upward < 0, -1.0, 1.0)
 
 
 def _require_in_front(center: Float[Tensor, "3"], sightings: Sequence[Sighting]) -> None:

@@ -1,6 +1,7 @@
 """One sample as the network sees it: read, placed in the network's world, resampled."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,15 +43,19 @@ def place_sample(
     mouse: MouseConfig,
     size: int,
     background: Float[Tensor, "3"],
+    stored: Sequence[np.ndarray] | None = None,
 ) -> PlacedSample:
     """Read the input views of a sample and bring them to the network's world; no other view is looked at.
+
+    `stored` are the input views where they are read already, each as of `gslrm.data.masks.read_view`.
 
     Raises:
         UserError: names the sample, its file and the cure.
     """
-    policy = mask_policy(dataset, mouse)
     views = sample.select(input_index)
-    stored = [read_view(view, policy) for view in views]
+    if stored is None:
+        policy = mask_policy(dataset, mouse)
+        stored = [read_view(view, policy) for view in views]
     cameras = [view.camera for view in views]
     try:
         if mouse.normalize_cameras:
@@ -119,7 +124,7 @@ def mask_policy(dataset: DatasetConfig, mouse: MouseConfig) -> MaskPolicy:
 
 
 def _place_views(
-    views: list[SampleView], stored: list[np.ndarray], placement: Placement, background: Float[Tensor, "3"]
+    views: list[SampleView], stored: Sequence[np.ndarray], placement: Placement, background: Float[Tensor, "3"]
 ) -> Views:
     images, masks, cameras = [], [], []
     for view, premultiplied in zip(views, stored, strict=True):

@@ -11,6 +11,7 @@ from gslrm.doctor.rehearsal import target_views
 
 SAME, ROUNDING, OTHER = "nothing", "rounding only", "what is learned"
 EFFECTS = (SAME, ROUNDING, OTHER)
+LGM_LAYERS = 3  # of a level on the way up; groups end with their level
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def savings(config: Config, *, amp: str) -> Iterator[Change]:
     """What may take less memory; nothing that the configuration has already."""
     training, runtime = config.training, config.training.runtime
     for every in (1, 2, 4):
-        if every != runtime.grad_checkpoint_every and every < config.model.transformer.n_layer:
+        if every != runtime.grad_checkpoint_every and every < _layers(config):
             yield Change({"training.runtime.grad_checkpoint_every": every}, SAME)
     if not config.render.deferred_backward:
         yield Change({"render.deferred_backward": True}, SAME)
@@ -59,6 +60,11 @@ def savings(config: Config, *, amp: str) -> Iterator[Change]:
     if amp == "fp32":
         yield Change({"training.runtime.use_amp": True, "training.runtime.amp_dtype": "bf16"}, ROUNDING)
     yield from _smaller_problems(config)
+
+
+def _layers(config: Config) -> int:
+    """That can be recomputed as one group."""
+    return LGM_LAYERS if config.model.family == "lgm" else config.model.transformer.n_layer
 
 
 def _smaller_problems(config: Config) -> Iterator[Change]:
@@ -82,7 +88,7 @@ def _smaller_problems(config: Config) -> Iterator[Change]:
 
 def luxuries(config: Config) -> Iterator[Change]:
     """What may take less time, for memory; nothing that changes the result."""
-    every, layers = config.training.runtime.grad_checkpoint_every, config.model.transformer.n_layer
+    every, layers = config.training.runtime.grad_checkpoint_every, _layers(config)
     for groups in (0, 12, 8, 4, 2):
         if every and groups < layers and (groups == 0 or groups > every):
             yield Change({"training.runtime.grad_checkpoint_every": groups}, SAME)

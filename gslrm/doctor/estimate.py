@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gslrm.config import Config
+from gslrm.config import Config, ModelConfig
 from gslrm.doctor.rehearsal import Rehearsal, rehearse, rehearse_reconstruction
 from gslrm.doctor.target import BUS_BANDWIDTH, HOST_BANDWIDTH, Target
 
@@ -20,7 +20,7 @@ class Estimate:
     rehearsal: Rehearsal
     target: Target
     tokens: int
-    """Per sample."""
+    """Per sample: the longest sequence that attends to itself."""
     matrix_seconds: float
     elementwise_seconds: float
     rendering_seconds: float
@@ -88,12 +88,10 @@ def estimate_reconstruction(config: Config, target: Target, *, shown: float = SH
 
 def _priced(config: Config, target: Target, rehearsal: Rehearsal) -> Estimate:
     speed = target.speed
-    model, views = config.model, config.training.dataset.num_input_views
-    side = model.image_tokenizer.image_size // (model.hull.detail if model.depth_anchor == "corrected_hull" else 1)
     return Estimate(
         rehearsal=rehearsal,
         target=target,
-        tokens=model.gaussians.n_gaussians + views * (side // model.image_tokenizer.patch_size) ** 2,
+        tokens=_tokens(config.model, views=config.training.dataset.num_input_views),
         matrix_seconds=rehearsal.flops / speed.flops,
         elementwise_seconds=rehearsal.moved_bytes / speed.bandwidth,
         rendering_seconds=rehearsal.splat_views / speed.splats * (DEFERRED if config.render.deferred_backward else 1),
@@ -101,6 +99,14 @@ def _priced(config: Config, target: Target, rehearsal: Rehearsal) -> Estimate:
         passes=config.training.schedule.max_fwdbwd_passes,
         batch=config.training.dataloader.batch_size_per_gpu,
     )
+
+
+def _tokens(model: ModelConfig, *, views: int) -> int:
+    side = model.image_tokenizer.image_size
+    if model.family == "lgm":
+        return views * (side // model.lgm.shape.attention_reduction) ** 2
+    detail = model.hull.detail if model.depth_anchor == "corrected_hull" else 1
+    return model.gaussians.n_gaussians + views * (side // detail // model.image_tokenizer.patch_size) ** 2
 
 
 def _update_seconds(config: Config, target: Target) -> float:

@@ -15,6 +15,7 @@ from gslrm.model.hull_guide import HullGuide, hint_channels
 from gslrm.model.hull_rays import HullRays
 from gslrm.types import Views
 
+NORMS = (nn.functional.layer_norm, nn.functional.group_norm)
 aten = torch.ops.aten
 
 
@@ -54,11 +55,11 @@ class AssumedData(TorchDispatchMode):
 
 
 class GpuAutocast(TorchFunctionMode):
-    """Autocast of a GPU on CPU tensors: layer norms give float32, so that residuals are float32 too."""
+    """Autocast of a GPU on CPU tensors: norms give float32, so that residuals are float32 too."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function, or a layer norm in float32 where autocast is on."""
-        if func is nn.functional.layer_norm and torch.is_autocast_enabled("cpu"):
+        """Call a function, or a norm in float32 where autocast is on."""
+        if func in NORMS and torch.is_autocast_enabled("cpu"):
             tensor, *rest = args
             return func(tensor.float(), *rest, **(kwargs or {}))
         return func(*args, **(kwargs or {}))

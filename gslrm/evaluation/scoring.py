@@ -60,6 +60,7 @@ def score_folds(
     *,
     baselines: Mapping[str, Baseline],
     reconstruct: Reconstruct | None = None,
+    given: Truth | None = None,
 ) -> tuple[list[ViewScore], SampleScore]:
     """Reconstruct a sample as its folds say and score it; images are read once.
 
@@ -69,6 +70,7 @@ def score_folds(
         folds: what is given and what compared, see `gslrm.evaluation.protocol.plan`.
         baselines: what stands beside the model.
         reconstruct: input views to Gaussians instead of one forward pass, say with refinement.
+        given: input views as the model is given them, where they are disturbed.
 
     Raises:
         UserError: an image of the sample is missing or damaged.
@@ -80,7 +82,9 @@ def score_folds(
     for fold in folds:
         reconstruction = forward(fold.inputs)
         truth = truth or cache(partial(reconstructor.truth, reconstruction.placed))
-        scores += score_sample(reconstructor, reconstruction, fold.targets, baselines=baselines, truth=truth)
+        scores += score_sample(
+            reconstructor, reconstruction, fold.targets, baselines=baselines, truth=truth, given=given
+        )
         geometry.append(score_geometry(reconstruction, [truth(view) for view in {*fold.inputs, *fold.targets}]))
     return scores, SampleScore(str(sample.directory), sample.name, tuple(folds), average(geometry))
 
@@ -92,17 +96,25 @@ def score_sample(
     *,
     baselines: Mapping[str, Baseline] = TRIVIAL,
     truth: Truth | None = None,
+    given: Truth | None = None,
+    painter: Painter | None = None,
 ) -> Iterator[ViewScore]:
     """Score the asked views of a reconstructed sample, one at a time.
+
+    Baselines that rely on masks and cameras are made of the input views as the model was `given` them, of the true
+    ones if that is not said. `painter` has the model's pictures where they are rendered already.
 
     Raises:
         UserError: an image of the sample is missing or damaged.
     """
     placed = reconstruction.placed
     truth = truth or cache(partial(reconstructor.truth, placed))
-    given = Given(tuple(truth(index) for index in placed.input_index), reconstruction.center)
-    painters: dict[str, Painter | None] = {MODEL: partial(reconstructor.render, reconstruction)}
-    painters |= {name: baseline(given) for name, baseline in baselines.items()}
+    exact, received = (
+        Given(tuple(look(index) for index in placed.input_index), reconstruction.center)
+        for look in (truth, given or truth)
+    )
+    painters: dict[str, Painter | None] = {MODEL: painter or partial(reconstructor.render, reconstruction)}
+    painters |= {name: baseline(exact if name in TRIVIAL else received) for name, baseline in baselines.items()}
     usable = {name: painter for name, painter in painters.items() if painter is not None}
     for index in targets:
         yield score_methods(placed.sample, placed.input_index, index, usable, truth(index))

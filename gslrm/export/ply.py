@@ -54,6 +54,8 @@ def write_lgm_ply(gaussians: Gaussians, path: AnyPath, min_opacity: float = LGM_
     gaussians = one_scene(gaussians, path)
     kept = gaussians[gaussians.opacities >= min_opacity]
     columns = _columns_of(kept)
+    opacities = kept.opacities.float().clamp(MIN_OPACITY, 1 - MIN_OPACITY)  # LGM's own files round before the logarithm
+    columns["opacity"] = (opacities / (1 - opacities)).log().numpy()
     for axis in range(3):
         columns[f"scale_{axis}"] = (kept.scales[:, axis] + LGM_ADDED_SCALE).log().numpy()
     _write_rows(path, columns, REQUIRED)

@@ -1,6 +1,5 @@
 """Which parameters of a network are trained, and how fast."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,13 +9,8 @@ from gslrm.config.adapt import AdaptConfig
 from gslrm.errors import UserError
 from gslrm.model.adapt_lora import add_lora
 from gslrm.model.adapter import DOWN, UP, published_name, trainable
+from gslrm.model.anatomy import Anatomy, anatomy_of, part_of
 from gslrm.model.patterns import select
-
-LAYER = re.compile(r"transformer_layers\.(\d+)\.")
-TRANSFORMER = ("transformer_layers.*",)
-EMBEDDING = ("*_embeddings", "patch_embedder.*", "input_layer_norm.*")
-HEADS = ("gaussian_upsampler.", "pixel_gaussian_decoder.")
-ALL_BUT_LAST = (*EMBEDDING, *TRANSFORMER, "gaussian_upsampler.*", "pixel_gaussian_decoder.0.*")
 
 
 @dataclass(frozen=True)
@@ -55,50 +49,39 @@ def preset_patterns(preset: str, names: Iterable[str]) -> tuple[str, ...]:
     """Name patterns of what a preset freezes in a network with these parameters.
 
     Raises:
-        UserError: the network has no transformer, which all presets speak of.
+        UserError: the network has no blocks, which all presets speak of.
     """
     if preset == "none":
         return ()
-    layers = layer_count(names)
-    if not layers:
-        raise UserError(f"training.adapt.preset {preset} is for networks with transformer_layers; use freeze")
-    early = tuple(f"transformer_layers.{layer}.*" for layer in range(2 * layers // 3))  # encoder and middle
+    names = list(names)
+    anatomy = anatomy_of(names)
+    if not anatomy.blocks:
+        raise UserError(f"training.adapt.preset {preset} is for networks with transformer_layers or unet; use freeze")
+    blocks = tuple(f"{block}*" for block in anatomy.blocks)
     presets: dict[str, tuple[str, ...]] = {
-        "freeze_all": TRANSFORMER,
-        "conservative": (*EMBEDDING, *early),
-        "decoder_only": (*EMBEDDING, *TRANSFORMER),
-        "last_layer": ALL_BUT_LAST,
+        "freeze_all": blocks,
+        "conservative": (*anatomy.embedding, *blocks[: anatomy.early]),
+        "decoder_only": (*anatomy.embedding, *blocks),
+        "last_layer": tuple(name for name in names if not name.startswith(anatomy.last)),
     }
     return presets[preset]
 
 
-def layer_count(names: Iterable[str]) -> int:
-    """Blocks of the transformer."""
-    return len({match[1] for match in map(LAYER.match, names) if match})
-
-
-def rate_share(name: str, *, layers: int, decay: float) -> float:
-    """A parameter's learning rate of the heads': `decay` to the number of blocks between them.
-
-    The embedding counts as the block before the first (Clark et al. 2020, layer-wise decay).
-    """
-    if name.startswith(HEADS):
-        return 1.0
-    match = LAYER.match(name)
-    return decay ** (layers - int(match[1]) if match else layers + 1)
+def anatomy_of_model(model: nn.Module) -> Anatomy:
+    """Parts of a network, which may have adapters."""
+    return anatomy_of(published_name(name) for name, _ in model.named_parameters())
 
 
 def trainable_groups(model: nn.Module, config: AdaptConfig, *, rate: float) -> list[TrainableGroup]:
     """What is trained, in the order of the network: neighbouring blocks at one rate are one group."""
     groups: dict[tuple[str, float], tuple[set[int], int]] = {}  # name and rate to blocks and number
-    layers = layer_count(published_name(name) for name, _ in model.named_parameters())
+    anatomy = anatomy_of_model(model)
     for name, parameter in trainable(model).items():
-        share = rate_share(name, layers=layers, decay=config.layer_lr_decay)
         kind = "LoRA of " if name.endswith((DOWN, UP)) else ""
-        key = (kind + name.partition(".")[0], rate * share)
+        part, number = part_of(name)
+        key = (kind + part, rate * anatomy.rate_share(name, decay=config.layer_lr_decay))
         blocks, count = groups.get(key, (set(), 0))
-        match = LAYER.match(name)
-        groups[key] = (blocks | {int(match[1])} if match else blocks, count + parameter.numel())
+        groups[key] = (blocks if number is None else blocks | {number}, count + parameter.numel())
     return [
         TrainableGroup(name + _span(blocks), count, own_rate) for (name, own_rate), (blocks, count) in groups.items()
     ]

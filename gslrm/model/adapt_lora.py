@@ -5,6 +5,7 @@ from torch import nn
 from gslrm.config.adapt import LoraConfig
 from gslrm.errors import UserError
 from gslrm.model.adapter import DOWN, UP, Adapter, trainable
+from gslrm.model.anatomy import anatomy_of
 from gslrm.model.patterns import select
 from gslrm.model.spread import assign
 
@@ -25,7 +26,8 @@ def add_lora(model: nn.Module, config: LoraConfig) -> set[str]:
             f"training.adapt.lora needs peft ({error}): python -m pip install 'peft>=0.17'; or set rank: 0"
         ) from error
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    targets = select(config.targets, linear, key="training.adapt.lora.targets", kind="linear layer")
+    patterns = anatomy_of(name + "." for name in linear).linear if config.targets is None else config.targets
+    targets = select(patterns, linear, key="training.adapt.lora.targets", kind="linear layer")
     options = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=sorted(targets))
     peft.inject_adapter_in_model(options, model)
     return {f"{name}.weight" for name in targets}

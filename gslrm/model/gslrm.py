@@ -103,6 +103,10 @@ class GSLRM(nn.Module):
         """Gaussians per learned token, and per pixel."""
         return 1, 1
 
+    def blocks(self) -> list[nn.Module]:
+        """What is compiled, and spread over processes, piece by piece."""
+        return list(self.transformer_layers)
+
     def recompute_every(self, blocks: int) -> None:
         """Recompute activations in groups of this many blocks in the backward pass of training; 0 keeps them all."""
         self.transformer_layers.checkpoint_every = blocks

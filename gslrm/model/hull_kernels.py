@@ -16,7 +16,7 @@ import numpy as np
 SURFACE = 0.5  # coverage at which a point counts as inside a silhouette
 MARGIN = 1.12 / 0.9  # pixels cross a picture faster off its axis, and when a ray comes nearer
 LONGEST = 0.1  # of the depth: the step for which `MARGIN` is made
-FAR_OUTSIDE = -6.0  # pixels: outside one mask by this, the others need not be asked
+FAR_OUTSIDE = -6.0  # pixels: outside one mask by this, coverage in the others need not be known
 LEAVING = 2.0  # times longer steps inside: where a ray leaves need not be known as well
 VISIBLE = 0.3  # coverage from which a view shows colour at a point
 
@@ -60,9 +60,9 @@ def _look(x, y, z, own, tolerated, projection, focal, coverage, clear, found):
 
     Coverage is the least that the other views give it, after leaving out the `tolerated` lowest (never so many that
     less than two views count). A view that does not have the point in its picture says nothing; where most do not,
-    there is nothing.
+    there is nothing. All views are asked, even where one already says no, so that their order changes nothing.
     """
-    count, lowest, shortest = 0, 2.0, 1e30
+    count, lowest, shortest, outside = 0, 2.0, 1e30, False
     height, width = coverage.shape[1], coverage.shape[2]
     for v in range(projection.shape[0]):
         if v == own:
@@ -72,12 +72,15 @@ def _look(x, y, z, own, tolerated, projection, focal, coverage, clear, found):
             continue
         free = clear[v, int(w), int(u)]
         length = min(max(free * depth / (focal[v] * MARGIN), -LONGEST * depth), LONGEST * depth)
-        if free < FAR_OUTSIDE and tolerated == 0:
-            return 0.0, length
+        if outside or (free < FAR_OUTSIDE and tolerated == 0):
+            outside, shortest = True, min(shortest, length)
+            continue
         value = coverage[v, int(w), int(u)] if free > 0 else _bilinear(coverage[v], u, w)
         found[count, 0], found[count, 1] = value, length
         lowest, shortest = min(lowest, value), min(shortest, length)
         count += 1
+    if outside:
+        return 0.0, shortest
     if count == 0 or 2 * count < projection.shape[0] - 1:
         return 0.0, 0.0
     spare = min(tolerated, max(count - 2, 0))

@@ -1,8 +1,8 @@
 """Published checkpoints to our models, with a report and no silent gaps.
 
-Our GS-LRM has the original's parameter names, so nothing is renamed; what else a published checkpoint holds (frozen VGG
-weights of the perceptual loss) is named in the report. The weights of a file are those that inference uses: averaged
-where the run kept an average, with its adapter merged where it learned one.
+Our GS-LRM and LGM have the originals' parameter names, so nothing is renamed; what else a published checkpoint holds
+(frozen VGG weights of a perceptual loss) is named in the report. The weights of a file are those that inference uses:
+averaged where the run kept an average, with its adapter merged where it learned one.
 """
 
 import logging
@@ -24,7 +24,7 @@ from gslrm.model.exchange import is_exchange, read_exchange
 from gslrm.model.sharded import read_sharded
 from gslrm.model.spread import assign
 
-IGNORED_PREFIX = "loss_calculator."
+IGNORED_PREFIXES = ("loss_calculator.", "lpips_loss.")  # losses that were saved with a network: FaceLift's, LGM's
 CONTAINERS = ("model", "state_dict")
 DAMAGE = (  # what reading arbitrary bytes can end in
     *(RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError),
@@ -63,7 +63,7 @@ def load_published(
 
     Args:
         model: from `build_model`.
-        source: a state dict, or a checkpoint file of FaceLift's or ours (read with weights_only).
+        source: a state dict, or a checkpoint file of FaceLift's, LGM's or ours (read with weights_only).
         allow_partial: take what fits instead of refusing anything less than the whole core.
         name: what messages call a state dict; a file is called by its path.
 
@@ -77,7 +77,7 @@ def load_published(
         name, source = str(source), read_state_dict(Path(source))
     weights = dict(source)
     own = whole_state(model)
-    ignored = tuple(key for key in weights if key.startswith(IGNORED_PREFIX))
+    ignored = tuple(key for key in weights if key.startswith(IGNORED_PREFIXES))
     misfits = {
         key: f"{key} is {tuple(weights[key].shape)}, the model wants {tuple(own[key].shape)}"
         for key in own
@@ -140,7 +140,7 @@ def base_weights(base: Base, *, moved_to: str | None, name: str) -> dict[str, Te
     if not path.is_file():
         raise UserError(f"{name}: belongs to the weights in {path}, which is not there; put it back, or {cure}")
     weights = read_state_dict(path)
-    core = {key: value.float() for key, value in weights.items() if not key.startswith(IGNORED_PREFIX)}
+    core = {key: value.float() for key, value in weights.items() if not key.startswith(IGNORED_PREFIXES)}
     found = fingerprint(core)
     if found != base.fingerprint:
         raise UserError(

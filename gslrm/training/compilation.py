@@ -6,6 +6,7 @@ import sys
 
 from gslrm.errors import UserError
 from gslrm.model.gslrm import GSLRM
+from gslrm.model.lgm import LGM
 
 
 def require_compiler() -> None:
@@ -22,12 +23,12 @@ def require_compiler() -> None:
         )
 
 
-def compile_blocks(model: GSLRM) -> None:
-    """Compile each block of the transformer in place, at its first call.
+def compile_blocks(model: GSLRM | LGM) -> None:
+    """Compile each block of the network in place, at its first call.
 
-    All blocks share their compiled code, so it is made once and not once per block. Parameters keep their names.
-    Embedding and heads gain nothing: rays, hulls and activations change shape with every view.
+    Blocks of a transformer share their compiled code, so it is made once and not once per block. Parameters keep their
+    names. Embedding and heads gain nothing: rays, hulls and activations change shape with every view.
     """
     varying = model.config.drop_background  # as many tokens as a sample has foreground: no code for each number
-    for block in model.transformer_layers:
+    for block in model.blocks():
         block.compile(dynamic=True if varying else None)

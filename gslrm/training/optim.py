@@ -9,7 +9,7 @@ from torch import nn
 
 from gslrm.config import OptimizerConfig
 from gslrm.errors import UserError
-from gslrm.model.adapt import layer_count, rate_share
+from gslrm.model.adapt import anatomy_of_model
 from gslrm.model.adapter import trainable
 from gslrm.training.offload import OffloadedAdamW
 
@@ -28,8 +28,8 @@ def build_optimizer(
     Raises:
         UserError: 8-bit moments are asked for without bitsandbytes.
     """
-    parameters, layers = trainable(model), layer_count(name for name, _ in model.named_parameters())
-    shares = {name: rate_share(name, layers=layers, decay=layer_lr_decay) for name in parameters}
+    parameters, anatomy = trainable(model), anatomy_of_model(model)
+    shares = {name: anatomy.rate_share(name, decay=layer_lr_decay) for name in parameters}
     groups: list[dict[str, Any]] = []
     for share in sorted(set(shares.values()), reverse=True):
         mine = [value for name, value in parameters.items() if shares[name] == share]

@@ -1,20 +1,21 @@
-"""The files of one reconstructed sample: Gaussians, pictures at its cameras, a turntable, an overview, figures."""
+"""The files of one reconstructed sample: Gaussians, pictures at its cameras, a turntable, an overview, figures.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+Everything that the rasterizer draws is drawn first; what remains to be encoded, scored and written needs it no more, so
+that another thread may do that while the next sample is reconstructed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gslrm.cameras import Cameras
-from gslrm.config import InferenceConfig
 from gslrm.data.placed_sample import load_targets, mask_policy
 from gslrm.evaluation.scoring import score_sample
 from gslrm.evaluation.summary import summarise
 from gslrm.export import (
     FORMATS,
-    as_uint8,
     depth_scale,
     write_depth,
     write_gaussians,
@@ -22,24 +23,19 @@ from gslrm.export import (
     write_picture,
     write_ply,
     write_png,
-    write_video,
 )
 from gslrm.mesh import extract_mesh, write_glb
 from gslrm.reconstruct import WHITE, Reconstruction, Reconstructor
 from gslrm.render import build_rasterizer
 from gslrm.tensor_struct import concatenate
+from gslrm.training.turntable import draw_turntable, write_turntable
 from gslrm.types import Rendering
-from gslrm.visualize import KeptFrames, depth_alpha_grid, gaussian_slices, overview
+from gslrm.visualize import depth_alpha_grid, gaussian_slices, overview
 
-TURNTABLE_FIELD_OF_VIEW = 35.0  # degrees; the crop's own is about 25, so a turning tail stays inside
-TURNTABLE_MARGIN = 1.15
 SURFACE = 0.5  # coverage from which a pixel has a depth
-
-
-@dataclass(frozen=True)
-class _RenderedView:
-    index: int
-    rendering: Rendering
+SCORES = "scores"  # the writer that compares pictures
+Write = Callable[[Path], None]
+"""Writes some files of one sample into its folder."""
 
 
 def write_outputs(
@@ -55,65 +51,95 @@ def write_outputs(
     Raises:
         UserError: the sample has no such view, or one of its images is missing or damaged.
     """
+    for write in draw_outputs(reconstructor, reconstruction, wanted, video=video).values():
+        write(folder)
+
+
+def draw_outputs(
+    reconstructor: Reconstructor, reconstruction: Reconstruction, wanted: Sequence[int] | None, *, video: bool
+) -> dict[str, Write]:
+    """Draw everything of one sample; the writers that are returned, by name, may be called in another thread.
+
+    Raises:
+        UserError: the sample has no such view. The writers raise it where images to compare with are damaged, or where
+            files cannot be written.
+    """
     sample = reconstruction.placed.sample
     views = tuple(range(len(sample.views))) if wanted is None else tuple(wanted)
-    selected = sample.select(views)
-    _write_gaussians(folder, reconstructor, reconstruction)
-    rendered = [_RenderedView(view.index, reconstructor.render(reconstruction, view.camera)) for view in selected]
-    _write_renders(folder / "renders", rendered)
-    write_picture(folder / "gaussians.png", gaussian_slices(reconstruction.in_source()))
+    rendered = {view.index: reconstructor.render(reconstruction, view.camera) for view in sample.select(views)}
+    writers: dict[str, Write] = {"gaussians": _gaussians(reconstructor, reconstruction)}
     if video:
-        count = reconstructor.config.inference.turntable_frames
-        frames = KeptFrames(turntable(reconstructor, reconstruction), count)
-        write_video(folder / "turntable.mp4", frames)
-        write_picture(folder / "turntable.png", frames.sheet())
-    if not selected:
-        return
-    crops = render_crops(reconstructor, reconstruction, views)
+        drawn = draw_turntable(reconstructor, reconstruction)
+        writers["turntable"] = partial(write_turntable, turntable=drawn)
+    if views:
+        crops = render_crops(reconstructor, reconstruction, views)
+        writers["renders"] = partial(_write_renders, rendered=rendered)
+        writers["overviews"] = partial(_write_overviews, reconstructor, reconstruction, crops=crops, views=views)
+        writers[SCORES] = partial(_write_scores, reconstructor, reconstruction, rendered=rendered)
+    return writers
+
+
+def _gaussians(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Write:
+    """Writes the Gaussians in the sample's world, in every format asked for, and their surface."""
+    options = reconstructor.config.inference
+    gaussians = reconstruction.in_source().to("cpu")
+    drawn = gaussians[gaussians.opacities >= options.min_opacity]
+    mesh = None
+    if options.mesh:
+        rasterizer = build_rasterizer("cpu", reconstructor.config.render, device="cpu")
+        mesh = extract_mesh(drawn, rasterizer, resolution=options.mesh_resolution)
+
+    def write(folder: Path) -> None:
+        write_ply(gaussians, folder / "gaussians.ply", options.min_opacity)
+        write_picture(folder / "gaussians.png", gaussian_slices(gaussians))
+        for name in options.formats:
+            write_gaussians(drawn, folder / f"gaussians{FORMATS[name].suffix}", name)
+        if mesh is not None:
+            write_glb(mesh, folder / "mesh.glb")
+
+    return write
+
+
+def _write_overviews(
+    reconstructor: Reconstructor,
+    reconstruction: Reconstruction,
+    folder: Path,
+    *,
+    crops: Rendering,
+    views: Sequence[int],
+) -> None:
     names, given = _names(reconstruction, views), _given(reconstruction, views)
     write_picture(folder / "depth_alpha.png", depth_alpha_grid(crops, views, names=names, is_input=given))
-    seen = tuple(view.index for view in selected if view.image_path.is_file())
+    seen = _pictured(reconstruction, views)
     if seen:
-        scores = list(score_sample(reconstructor, reconstruction, seen))
-        write_json(folder / "metrics.json", {"summary": summarise(scores), "views": {s.view: s.model for s in scores}})
         seen_crops = crops[[views.index(view) for view in seen]]
         write_picture(folder / "overview.png", overview_picture(reconstructor, reconstruction, seen, seen_crops))
 
 
-def _write_gaussians(folder: Path, reconstructor: Reconstructor, reconstruction: Reconstruction) -> None:
-    """The Gaussians in the sample's world, in every format asked for, and their surface."""
-    options = reconstructor.config.inference
-    gaussians = reconstruction.in_source()
-    write_ply(gaussians, folder / "gaussians.ply", options.min_opacity)
-    drawn = gaussians[gaussians.opacities >= options.min_opacity].to("cpu")
-    for name in options.formats:
-        write_gaussians(drawn, folder / f"gaussians{FORMATS[name].suffix}", name)
-    if options.mesh:
-        rasterizer = build_rasterizer("cpu", reconstructor.config.render, device="cpu")
-        write_glb(extract_mesh(drawn, rasterizer, resolution=options.mesh_resolution), folder / "mesh.glb")
+def _write_scores(
+    reconstructor: Reconstructor, reconstruction: Reconstruction, folder: Path, *, rendered: Mapping[int, Rendering]
+) -> None:
+    """Compare what was rendered with the images that there are."""
+    truth = cache(partial(reconstructor.truth, reconstruction.placed))
+    scores = [
+        score
+        for view in _pictured(reconstruction, list(rendered))
+        for score in score_sample(
+            reconstructor, reconstruction, (view,), truth=truth, painter=partial(_drawn, rendered[view])
+        )
+    ]
+    if scores:
+        content = {"summary": summarise(scores), "views": {score.view: score.model for score in scores}}
+        write_json(folder / "metrics.json", content)
 
 
-def turntable(reconstructor: Reconstructor, reconstruction: Reconstruction) -> Iterator[np.ndarray]:
-    """Frames of one turn about the object, in equal angular steps with z up; the last step leads back to the first."""
-    placement = reconstruction.placed.placement
-    source_from_world = placement.world_from_source.inverse()
-    cameras = turntable_cameras(reconstructor.config.inference, placement.world_footprint)
-    for number in range(reconstructor.config.inference.turntable_frames):
-        rendering = reconstructor.render(reconstruction, cameras[number].transform(source_from_world))
-        yield as_uint8(rendering.rgb[0])
+def _drawn(rendering: Rendering, camera: Cameras) -> Rendering:
+    return rendering
 
 
-def turntable_cameras(options: InferenceConfig, footprint: float) -> Cameras:
-    """One camera per frame [n] that shows a little more than `footprint` world units at the origin."""
-    radius = TURNTABLE_MARGIN * footprint / 2 / np.tan(np.radians(TURNTABLE_FIELD_OF_VIEW / 2))
-    return Cameras.orbit(
-        options.turntable_frames,
-        radius=float(radius),
-        elevation=options.turntable_elevation,
-        field_of_view=TURNTABLE_FIELD_OF_VIEW,
-        size=options.turntable_size,
-        dtype=torch.float64,
-    )
+def _pictured(reconstruction: Reconstruction, views: Sequence[int]) -> list[int]:
+    """The views that have an image."""
+    return [view.index for view in reconstruction.placed.sample.select(tuple(views)) if view.image_path.is_file()]
 
 
 def render_crops(reconstructor: Reconstructor, reconstruction: Reconstruction, views: Sequence[int]) -> Rendering:
@@ -141,15 +167,14 @@ def _given(reconstruction: Reconstruction, views: Sequence[int]) -> list[bool]:
     return [index in reconstruction.placed.input_index for index in views]
 
 
-def _write_renders(folder: Path, rendered: Sequence[_RenderedView]) -> None:
-    if not rendered:
-        return
-    scale = depth_scale(max(float(view.rendering.depth.max()) for view in rendered))
-    for view in rendered:
-        name = f"cam_{view.index:03d}.png"
-        write_png(folder / name, view.rendering.rgb[0])
-        write_png(folder / "alpha" / name, view.rendering.alpha[0])
-        covered = view.rendering.alpha[0] >= SURFACE  # thin haze has a depth too, but nobody means it
-        write_depth(folder / "depth" / name, view.rendering.depth[0] * covered, scale)
+def _write_renders(folder: Path, *, rendered: Mapping[int, Rendering]) -> None:
+    folder = folder / "renders"
+    scale = depth_scale(max(float(rendering.depth.max()) for rendering in rendered.values()))
+    for view, rendering in rendered.items():
+        name = f"cam_{view:03d}.png"
+        write_png(folder / name, rendering.rgb[0])
+        write_png(folder / "alpha" / name, rendering.alpha[0])
+        covered = rendering.alpha[0] >= SURFACE  # thin haze has a depth too, but nobody means it
+        write_depth(folder / "depth" / name, rendering.depth[0] * covered, scale)
     meaning = "z along the optical axis = pixel value / depth_scale; 0 where alpha is below 0.5"
     write_json(folder / "depth" / "scale.json", {"depth_scale": scale, "meaning": meaning})

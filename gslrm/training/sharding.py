@@ -113,7 +113,7 @@ def _as_moment(parameter: Tensor, value: Any) -> Any:
 
 
 def _shard(model: Any) -> None:
-    """One group of tensors per transformer block, and one of all others: what is needed together travels together."""
+    """One group of tensors per block of the network, one of all others: what is needed together travels together."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
     from torch.utils import _pytree
@@ -129,7 +129,7 @@ def _shard(model: Any) -> None:
         _pytree.register_pytree_node(Gaussians, _tensors_of, lambda tensors, _: Gaussians(*tensors))
     # it warns of what nobody does: to change Gaussians in place
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    for block in model.transformer_layers:
+    for block in model.blocks():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
 

@@ -14,6 +14,7 @@ from gslrm.data import build_dataset, load_batches
 from gslrm.errors import UserError
 from gslrm.model import build_model
 from gslrm.model.adapt import trainable_table
+from gslrm.model.gslrm import GSLRM
 from gslrm.model.sharded import write_sharded
 from gslrm.model.spread import gathered
 from gslrm.model.utils_losses import Losses, LossReport, require_alive
@@ -203,7 +204,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[LossReport, Rendering]:
         """Views to Gaussians to pictures to losses."""
-        if self.config.model.clip_xyz:
+        if self.config.model.clip_xyz and isinstance(self.model, GSLRM):
             self.model.clip(not self.losses.warming_up(self.position.passes))
         with self.clock.part("forward"), self.runtime.autocast():
             gaussians = self.network(batch.input)

@@ -11,6 +11,7 @@ from helpers import FIXTURES
 
 from gslrm import export
 from gslrm.errors import UserError
+from gslrm.harmonics import degree_0_from_rgb
 from gslrm.types import Gaussians
 
 FACELIFT = FIXTURES / "facelift"
@@ -177,3 +178,23 @@ def test_lgms_layout_is_14_properties_without_faint_gaussians(tmp_path: Path) ->
     np.testing.assert_allclose(vertex["scale_0"][0], np.log(1e-8), rtol=1e-5)
     np.testing.assert_array_equal(vertex["f_dc_1"], kept.harmonics[:, 0, 1])
     assert export.read_gaussians(tmp_path / "g.ply").degree == 0
+
+
+LGM_CASES = Path(__file__).parents[3] / "shared" / "fixtures" / "lgm"
+
+
+@pytest.mark.skipif(not LGM_CASES.is_dir(), reason="LGM's recorded cases are not on this machine")
+def test_lgms_file_is_written_as_lgm_writes_it_and_read_as_lgm_reads_it(tmp_path: Path) -> None:
+    truth = np.load(LGM_CASES / "ply.npz")
+    position, opacity, scale, rotation, colour = torch.from_numpy(truth["gaussians"][0]).split((3, 1, 3, 4, 3), dim=-1)
+    gaussians = Gaussians(position, scale, rotation, opacity[:, 0], degree_0_from_rgb(colour)[:, None])
+    export.write_lgm_ply(gaussians, tmp_path / "ours.ply")
+    theirs, ours = truth["ply_bytes_compatible1"].tobytes(), (tmp_path / "ours.ply").read_bytes()
+    header = theirs.index(b"end_header\n") + len(b"end_header\n")
+    assert ours[:header] == theirs[:header]
+    numbers = [np.frombuffer(content[header:], "<f4") for content in (ours, theirs)]
+    np.testing.assert_allclose(*numbers, rtol=5e-7, atol=1e-7)
+    (tmp_path / "theirs.ply").write_bytes(theirs)
+    read = export.read_gaussians(tmp_path / "theirs.ply")
+    kept = gaussians[gaussians.opacities >= 0.005]
+    assert_same(read, kept)

@@ -13,7 +13,7 @@ from gslrm.config.adapt import AdaptConfig
 from gslrm.config_io import config_from_mapping
 from gslrm.errors import UserError
 from gslrm.model import build_model
-from gslrm.model.adapt import choose_trainable, preset_patterns, rate_share, trainable_groups, trainable_table
+from gslrm.model.adapt import anatomy_of_model, choose_trainable, preset_patterns, trainable_groups, trainable_table
 from gslrm.model.adapter import trainable, whole_state
 from gslrm.training.optim import build_optimizer
 
@@ -111,7 +111,9 @@ def test_a_pattern_without_a_match_is_refused_with_what_comes_near(settings, mes
 
 
 def test_a_preset_for_a_network_without_a_transformer_is_refused():
-    with pytest.raises(UserError, match="preset decoder_only is for networks with transformer_layers; use freeze"):
+    with pytest.raises(
+        UserError, match="preset decoder_only is for networks with transformer_layers or unet; use freeze"
+    ):
         choose_trainable(torch.nn.Linear(2, 2), AdaptConfig(preset="decoder_only"))
 
 
@@ -122,7 +124,8 @@ def test_lora_and_freezing_by_name_exclude_each_other():
 
 
 def test_each_block_learns_at_a_share_of_the_next_ones_rate():
-    rate = lambda name: rate_share(name, layers=3, decay=0.5)  # noqa: E731
+    anatomy = anatomy_of_model(adapted())
+    rate = lambda name: anatomy.rate_share(name, decay=0.5)  # noqa: E731
     assert rate("pixel_gaussian_decoder.1.weight") == rate("gaussian_upsampler.layernorm.weight") == 1
     assert [rate(f"transformer_layers.{layer}.norm1.weight") for layer in (2, 1, 0)] == [0.5, 0.25, 0.125]
     assert rate("patch_embedder.1.weight") == rate("gaussian_position_embeddings") == 0.0625
@@ -140,7 +143,7 @@ def test_layer_wise_groups_hold_every_parameter_once_and_decay_matrices_only():
     assert sorted(names[id(p)] for group in groups for p in group["params"]) == sorted(names.values())
     for group in groups:
         for parameter in group["params"]:
-            assert group["lr_share"] == rate_share(names[id(parameter)], layers=3, decay=0.5)
+            assert group["lr_share"] == anatomy_of_model(model).rate_share(names[id(parameter)], decay=0.5)
             assert group["weight_decay"] == (0.05 if parameter.ndim >= 2 else 0.0)
 
 

@@ -1,0 +1,1 @@
+"""Everything that is measured of one checkpoint at cameras it was not given: scores, robustness, seconds, pictures."""
