@@ -133,7 +133,8 @@ def _of_sequence(sequence: GaussianSequence, ratio: float | None) -> Scene:
     moments = []
     for index, entry in enumerate(manifest.frames):
         cameras = _with_pictures(sequence.cameras(index), sequence.sample(index))
-        grain = None if ratio is None else grain_of(cameras, ratio)
+        known = None if entry.density is None or entry.center is None else Grain(entry.density, entry.center)
+        grain = known if ratio is None else grain_of(cameras, ratio)
         moments.append(Moment(entry.name, entry.time, partial(load, index), cameras, grain))
     return Scene(sequence.folder.resolve().name, tuple(moments), manifest.fps, manifest.unit, manifest.up)
 

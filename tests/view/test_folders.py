@@ -68,7 +68,7 @@ def test_sequences_keep_their_world_their_times_and_the_pictures_of_their_sample
     write_reconstruction(tmp_path, "a")
     cameras = tuple(FrameCamera(f"cam{i}", rig()[i], i == 0) for i in range(4))
     frames = [
-        Frame("a", 0.0, mouse(), cameras, tmp_path / "samples" / "a"),
+        Frame("a", 0.0, mouse(), cameras, tmp_path / "samples" / "a", density=2.5),
         Frame("b", 0.25, mouse(shift=5), cameras[:2], tmp_path / "samples" / "gone"),
     ]
     write_sequence(tmp_path / "sequence", frames, fps=8.0, unit="mm", up=(0.0, 1.0, 0.0))
@@ -80,6 +80,7 @@ def test_sequences_keep_their_world_their_times_and_the_pictures_of_their_sample
         assert [camera.stored for camera in scene.moments[1].cameras] == [None, None]
         torch.testing.assert_close(scene.moments[1].camera("cam1").camera.position, rig()[1].position)
         assert len(scene.moments[1].load().means) == 2000
+        assert [moment.grain and moment.grain.density for moment in scene.moments] == [2.5, None]
 
 
 @pytest.mark.parametrize("content", ["[1]", "{"])
