@@ -1,5 +1,6 @@
 """What `manifest.json` of a sequence says, checked while it is read."""
 
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -87,7 +88,7 @@ class Manifest(_Part):
         if len({frame.name for frame in self.frames}) < len(self.frames):
             raise ValueError("two frames have the same name")
         times = [frame.time for frame in self.frames]
-        if any(late <= early for early, late in zip(times, times[1:], strict=False)):
+        if any(late <= early for early, late in pairwise(times)):
             raise ValueError("the times of the frames do not ascend")
         return self
 

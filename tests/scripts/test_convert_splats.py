@@ -2,13 +2,12 @@
 
 import json
 import re
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from command_helpers import call
 from export_helpers import mouse_like
 from helpers import ring, write_ball_sample
 from test_reconstruct import SETTINGS
@@ -17,19 +16,7 @@ from gslrm import export, format_table
 from gslrm.mesh import surface
 from gslrm.types import Gaussians
 
-ROOT = Path(__file__).parents[2]
 BALL = (70.0, 40.0, 20.0)
-
-
-def call(script: str, *arguments: object) -> int:
-    argv, sys.argv = sys.argv, [script, *map(str, arguments)]
-    try:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 def convert(*arguments: object) -> int:
