@@ -68,9 +68,9 @@ def turn_figures(changes: Sequence[float], views: Sequence[InputView]) -> dict[s
     count = len(changes)
     median = float(torch.tensor(changes, dtype=torch.float64).quantile(0.5)) if count else 0.0
     relative = [change / median for change in changes] if median else []
-    at = [(number + 0.5) * 360 / count for number in range(count)]
+    at = [(number + 0.5) * 360 / count for number in range(len(relative))]
     peaks = [
-        max((value for angle, value in zip(at, relative, strict=False) if _apart(angle, view.azimuth) <= NEAR_VIEW),
+        max((value for angle, value in zip(at, relative, strict=True) if _apart(angle, view.azimuth) <= NEAR_VIEW),
             default=None)
         for view in views
     ]  # fmt: skip

@@ -146,7 +146,7 @@ def add_controls(gui: Any, scenes: Sequence[Scene]) -> Controls:
     """Build the panel for scenes; what they have no use for is left out."""
     names = [scene.title for scene in scenes]
     if len(set(names)) < len(names):
-        names = [f"{letter}: {name}" for letter, name in zip("ABCDEFGH", names, strict=False)]
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
     last = max(len(scene.moments) for scene in scenes) - 1
     about = gui.add_markdown("")
     model = gui.add_dropdown("model", names) if len(scenes) > 1 else None
