@@ -89,10 +89,10 @@ def score_directory(
     import torch
 
     from gslrm.cameras import nearest_to_lines
+    from gslrm.data.depth import read_depth
     from gslrm.data.sample import read_sample
     from gslrm.evaluation.baselines import ALL, Given
     from gslrm.evaluation.scoring import ViewScore
-    from gslrm.evaluation.truth import read_depth
 
     sample = read_sample(directory)
     with timed(parts, "reading images, masks"):

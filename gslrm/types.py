@@ -16,12 +16,14 @@ from gslrm.tensor_struct import TensorStruct
 class Views(TensorStruct):
     """Images, masks and cameras together, so that a crop cannot forget the intrinsics.
 
-    Images are RGB in [0, 1], already composited on the background; masks are coverage in [0, 1].
+    Images are RGB in [0, 1], already composited on the background; masks are coverage in [0, 1]. `depths` is the true z
+    along the optical axis in world units, 0 where it is not known; none unless a loss asks for it.
     """
 
     images: Float[Tensor, "*batch v 3 h w"]
     masks: Float[Tensor, "*batch v 1 h w"]
     cameras: Cameras
+    depths: Float[Tensor, "*batch v 1 h w"] | None = None
 
 
 @dataclass(frozen=True)

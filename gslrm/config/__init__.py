@@ -89,21 +89,28 @@ class Config(Section):
     profile: Annotated[bool, only(False, "the original never read it; training.profile.start traces passes")] = False
 
     @model_validator(mode="after")
-    def _mouse_views(self) -> "Config":
-        masked = self.training.losses
-        if masked.masked_ssim_loss and not masked.ssim_loss_weight:
-            raise ValueError("training.losses.masked_ssim_loss needs training.losses.ssim_loss_weight > 0")
-        if masked.pixelalign_loss_weight and self.model.hard_pixelalign:
-            raise ValueError(
-                "training.losses.pixelalign_loss_weight needs model.hard_pixelalign: false; with true every pixel's "
-                "Gaussian lies on its ray anyway"
-            )
-        if masked.pointsdist_loss_weight and self.model.depth_anchor == "corrected_hull":
-            raise ValueError(
-                "training.losses.pointsdist_loss_weight is for a start without depth; corrected_hull starts at the hull"
-            )
-        if masked.pointsdist_loss_weight and self.model.family == "lgm":
-            raise ValueError(
-                "training.losses.pointsdist_loss_weight is for pixel Gaussians; those of model.family: lgm are free"
-            )
+    def _losses_fit_the_rest(self) -> "Config":
+        losses, model, keys = self.training.losses, self.model, "training.losses"
+        lgm, distorted = model.family == "lgm", self.training.dataset.augment.grid_distortion > 0
+        refusals = {
+            f"{keys}.masked_ssim_loss needs {keys}.ssim_loss_weight > 0": (
+                losses.masked_ssim_loss and not losses.ssim_loss_weight
+            ),
+            f"{keys}.pixelalign_loss_weight needs model.hard_pixelalign: false; with true every pixel's Gaussian lies "
+            "on its ray anyway": losses.pixelalign_loss_weight and model.hard_pixelalign,
+            f"{keys}.pointsdist_loss_weight is for a start without depth; corrected_hull starts at the hull": (
+                losses.pointsdist_loss_weight and model.depth_anchor == "corrected_hull"
+            ),
+            f"{keys}.pointsdist_loss_weight is for pixel Gaussians; those of model.family: lgm are free": (
+                losses.pointsdist_loss_weight and lgm
+            ),
+            f"{keys}.pixel_depth_loss_weight is for pixel Gaussians; those of model.family: lgm are free": (
+                losses.pixel_depth_loss_weight and lgm
+            ),
+            f"{keys}.pixel_depth_loss_weight compares pixels with depth maps, which training.dataset.augment."
+            "grid_distortion pulls apart; use one of them": losses.pixel_depth_loss_weight and distorted,
+        }
+        for message, refused in refusals.items():
+            if refused:
+                raise ValueError(message)
         return self

@@ -16,6 +16,7 @@ LossTerm = Literal[
     "perceptual_loss",
     "lpips_loss",
     "depth_loss",
+    "pixel_depth_loss",
     "opacity_loss",
     "scale_loss",
     "pixelalign_loss",
@@ -51,7 +52,11 @@ class LossesConfig(Section):
     lpips_loss_weight: Weight = 0.0
     """LPIPS (VGG)."""
     depth_loss_weight: Weight = 0.0
-    """Distance in world units between rendered depth and the visual hull of the input masks, at foreground pixels."""
+    """Distance in world units between rendered depth and that of `depth_target`, at foreground pixels."""
+    depth_target: Literal["hull", "maps"] = "hull"
+    """What `depth_loss_weight` asks for: the visual hull of the input masks, or the depth maps that samples hold."""
+    pixel_depth_loss_weight: Weight = 0.0
+    """Distance in world units, along the optical axis, between an input pixel's Gaussian and the sample's depth map."""
     opacity_loss_weight: Weight = 0.0
     """Mean opacity: what no picture needs fades away."""
     scale_loss_weight: Weight = 0.0
@@ -72,12 +77,19 @@ class LossesConfig(Section):
     ramps: dict[LossTerm, Count] = Field(default_factory=dict)
     """Passes over which a term's weight grows linearly to its own from where it begins; otherwise 1."""
 
+    @property
+    def needs_depth_maps(self) -> bool:
+        """Whether a term asks for what only samples with depth maps can say."""
+        return bool(self.pixel_depth_loss_weight or (self.depth_loss_weight and self.depth_target == "maps"))
+
     @model_validator(mode="after")
     def _terms(self) -> "LossesConfig":
         for key, schedule in (("starts", self.starts), ("ramps", self.ramps)):
             for name in schedule:
                 if not getattr(self, f"{name}_weight"):
                     raise ValueError(f"{key} names {name}, but {name}_weight is 0")
+        if self.depth_target != "hull" and not self.depth_loss_weight:
+            raise ValueError(f"depth_target {self.depth_target} needs depth_loss_weight > 0")
         if self.ssim_mask != "neutral" and not self.masked_ssim_loss:
             raise ValueError(f"ssim_mask {self.ssim_mask} needs masked_ssim_loss: true")
         if self.warmup_pointsdist and "pointsdist_loss" in self.starts:

@@ -30,6 +30,7 @@ def build_dataset(config: Config, dataset: DatasetConfig | None = None) -> ViewD
         config.mouse,
         image_size=config.model.image_tokenizer.image_size,
         seed=config.training.runtime.seed,
+        depths=dataset is None and config.training.losses.needs_depth_maps,
     )
 
 

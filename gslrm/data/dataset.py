@@ -31,8 +31,10 @@ GREY_LEVELS = {"white": 1.0, "gray": 0.5, "black": 0.0}
 class ViewDataset(Dataset[Batch]):
     """Samples of a list; subclasses say which views are taken."""
 
-    def __init__(self, dataset: DatasetConfig, mouse: MouseConfig, *, image_size: int, seed: int) -> None:
-        """Find the samples; images are read when an item is asked for.
+    def __init__(
+        self, dataset: DatasetConfig, mouse: MouseConfig, *, image_size: int, seed: int, depths: bool = False
+    ) -> None:
+        """Find the samples; images, and depth maps if `depths` are wanted, are read when an item is asked for.
 
         Raises:
             UserError: no path is configured, it holds no samples, or an image is missing.
@@ -43,6 +45,7 @@ class ViewDataset(Dataset[Batch]):
         self.mouse = mouse
         self.image_size = image_size
         self.seed = seed
+        self.depths = depths
         self.directories = find_samples(Path(dataset.dataset_path))
         require_images(self.directories)
         self._samples: dict[int, Sample] = {}
@@ -64,8 +67,9 @@ class ViewDataset(Dataset[Batch]):
         targets = tuple(sorted(rng.choice(candidates, size=count, replace=False).tolist()))
         background = draw_background(self.dataset.background_color, rng)
         item = load_item(
-            sample, inputs, targets, dataset=self.dataset, mouse=self.mouse, size=self.image_size, background=background
-        )
+            sample, inputs, targets, dataset=self.dataset, mouse=self.mouse, size=self.image_size,
+            background=background, depths=self.depths,
+        )  # fmt: skip
         return replace(item, input=self.disturbed(item.input, background, key))
 
     def disturbed(self, views: Views, background: Float[Tensor, "3"], key: SampleKey) -> Views:

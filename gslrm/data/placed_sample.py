@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gslrm.cameras import Cameras
 from gslrm.config import DatasetConfig, MouseConfig
+from gslrm.data.depth import with_depths
 from gslrm.data.masks import MaskPolicy, read_view
 from gslrm.data.normalize import place_object
 from gslrm.data.placement import Placement, place_whole
@@ -44,10 +45,12 @@ def place_sample(
     size: int,
     background: Float[Tensor, "3"],
     stored: Sequence[np.ndarray] | None = None,
+    placement: Placement | None = None,
 ) -> PlacedSample:
     """Read the input views of a sample and bring them to the network's world; no other view is looked at.
 
-    `stored` are the input views where they are read already, each as of `gslrm.data.masks.read_view`.
+    `stored` are the input views where they are read already, each as of `gslrm.data.masks.read_view`; `placement` is
+    taken where one is given, else that of `find_placement`.
 
     Raises:
         UserError: names the sample, its file and the cure.
@@ -56,18 +59,39 @@ def place_sample(
     if stored is None:
         policy = mask_policy(dataset, mouse)
         stored = [read_view(view, policy) for view in views]
-    cameras = [view.camera for view in views]
+    if placement is None:
+        coverages = [image[..., 3] for image in stored]
+        placement = find_placement(sample, input_index, coverages, dataset=dataset, mouse=mouse, size=size)
     try:
-        if mouse.normalize_cameras:
-            placement = place_object([image[..., 3] for image in stored], cameras, size=size, mouse=mouse)
-        else:
-            placement = place_whole(
-                [view.camera for view in sample.views], size=size, mean_distance=dataset.normalize_distance_to
-            )
         placed = _place_views(views, stored, placement, background)
     except (UserError, ValueError) as error:
         raise UserError(f"{sample.directory / CAMERA_FILE}: {error}") from error
     return PlacedSample(sample, placement, placed, input_index)
+
+
+def find_placement(
+    sample: Sample,
+    input_index: tuple[int, ...],
+    coverages: Sequence[np.ndarray],
+    *,
+    dataset: DatasetConfig,
+    mouse: MouseConfig,
+    size: int,
+) -> Placement:
+    """How a sample alone becomes the network's: as the `coverages` [H, W] of its input views say.
+
+    Raises:
+        UserError: names the sample and the cure.
+    """
+    cameras = [view.camera for view in sample.select(input_index)]
+    try:
+        if mouse.normalize_cameras:
+            return place_object(list(coverages), cameras, size=size, mouse=mouse)
+        return place_whole(
+            [view.camera for view in sample.views], size=size, mean_distance=dataset.normalize_distance_to
+        )
+    except (UserError, ValueError) as error:
+        raise UserError(f"{sample.directory / CAMERA_FILE}: {error}") from error
 
 
 def load_targets(
@@ -95,21 +119,26 @@ def load_item(
     mouse: MouseConfig,
     size: int,
     background: Float[Tensor, "3"],
+    depths: bool = False,
 ) -> Batch:
-    """One training item; target views that are also input views are read once, and copied only where they must be.
+    """One training item, with true `depths` if they are asked for.
+
+    Target views that are also input views are read once, and copied only where they must be.
 
     Raises:
         UserError: names the sample, its file and the cure.
     """
     placed = place_sample(sample, input_index, dataset=dataset, mouse=mouse, size=size, background=background)
     fresh = tuple(index for index in target_index if index not in input_index)
-    known = placed.input
+    known, available = placed.input, (*input_index, *fresh)
     if fresh:
         known = concatenate([known, load_targets(placed, fresh, mask_policy(dataset, mouse), background)])
-    available = (*input_index, *fresh)
+    if depths:
+        known = with_depths(known, sample.select(available), placed.placement)
+    given = known[: len(input_index)]
     as_it_is = target_index == available
     return Batch(
-        input=known[: len(input_index)] if as_it_is else placed.input,
+        input=given,
         target=known if as_it_is else known[[available.index(index) for index in target_index]],
         input_index=torch.tensor(input_index),
         target_index=torch.tensor(target_index),

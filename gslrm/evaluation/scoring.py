@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
+from gslrm.data.depth import read_depth
 from gslrm.data.sample import Sample
 from gslrm.evaluation.baselines import TRIVIAL, Baseline, Given, Painter
 from gslrm.evaluation.protocol import Fold
-from gslrm.evaluation.truth import perceptual_distance, read_depth, read_surface
+from gslrm.evaluation.truth import perceptual_distance, read_surface
 from gslrm.metrics import average, floater_share, gaussian_statistics, score, surface_scores
 from gslrm.reconstruct import Reconstruction, Reconstructor
 from gslrm.types import Views

@@ -1,10 +1,9 @@
-"""Loss terms of colours, silhouettes or depth, pixel by pixel."""
+"""Loss terms of colours or silhouettes, pixel by pixel."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from gslrm.model.comparison import FOREGROUND, Comparison
-from gslrm.model.visual_hull import hull_depth
+from gslrm.model.comparison import Comparison
 
 
 def l2(c: Comparison) -> Float[Tensor, ""]:
@@ -40,20 +39,6 @@ def silhouette_iou(c: Comparison) -> Float[Tensor, ""]:
 def fringe(c: Comparison) -> Float[Tensor, ""]:
     """Mean excess of alpha (1 - alpha) over that of the mask: 0 for pictures as decided as the mask, at most 1/4."""
     return (c.alpha * (1 - c.alpha) - c.mask * (1 - c.mask)).clamp_min(0).mean()
-
-
-def depth(c: Comparison, *, half_range: float, samples: int) -> Float[Tensor, ""]:
-    """Mean distance between rendered depth and the visual hull of the input masks, in world units.
-
-    Over foreground pixels whose rays meet the hull, weighted by the rendered alpha: where hardly anything is drawn, the
-    depth of it says nothing and its gradient is large.
-    """
-    views = c.batch.target
-    shown = views.masks[:, :, 0] > FOREGROUND
-    hull = hull_depth(c.inputs, views.cameras, shown, half_range=half_range, samples=samples)
-    hull = hull.flatten(0, 1)[:, None]
-    weight = c.alpha.detach() * (hull > 0)
-    return (weight * (c.depth - hull).abs()).sum() / c.batch_share(weight.sum())
 
 
 def _mean_over(c: Comparison, values: Tensor, chosen: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gslrm.config import LossesConfig, LossTerm, ModelConfig, ScheduleConfig
 from gslrm.errors import UserError
 from gslrm.exact import exact_float32
-from gslrm.model import loss_gaussians, loss_pictures, loss_ssim
+from gslrm.model import loss_depth, loss_gaussians, loss_pictures, loss_ssim
 from gslrm.model.comparison import BatchShare, Comparison, compare, whole_batch
 from gslrm.model.perceptual import LpipsDistance, VggDistance
 from gslrm.types import Batch, Gaussians, Rendering
@@ -144,6 +144,7 @@ def _weights(config: LossesConfig) -> dict[LossTerm, float]:
         "perceptual_loss": config.perceptual_loss_weight,
         "lpips_loss": config.lpips_loss_weight,
         "depth_loss": config.depth_loss_weight,
+        "pixel_depth_loss": config.pixel_depth_loss_weight,
         "opacity_loss": config.opacity_loss_weight,
         "scale_loss": config.scale_loss_weight,
         "pixelalign_loss": config.pixelalign_loss_weight,
@@ -154,6 +155,7 @@ def _weights(config: LossesConfig) -> dict[LossTerm, float]:
 def _functions(config: LossesConfig, model: ModelConfig) -> dict[str, Function]:
     """All terms that need no network."""
     masked_ssim = {"neutral": loss_ssim.masked_ssim, "windows": loss_ssim.foreground_ssim}[config.ssim_mask]
+    hull = partial(loss_depth.hull, half_range=model.hull_range, samples=model.hull_samples)
     patch, masked = model.image_tokenizer.patch_size, config.masked_pixelalign_loss
     return {
         "l2_loss": loss_pictures.masked_l2 if config.masked_l2_loss else loss_pictures.l2,
@@ -162,7 +164,8 @@ def _functions(config: LossesConfig, model: ModelConfig) -> dict[str, Function]:
         "alpha_iou_loss": loss_pictures.silhouette_iou,
         "fringe_loss": loss_pictures.fringe,
         "ssim_loss": masked_ssim if config.masked_ssim_loss else loss_ssim.ssim,
-        "depth_loss": partial(loss_pictures.depth, half_range=model.hull_range, samples=model.hull_samples),
+        "depth_loss": loss_depth.mapped if config.depth_target == "maps" else hull,
+        "pixel_depth_loss": partial(loss_depth.pixel, model=model),
         "opacity_loss": loss_gaussians.opacity,
         "scale_loss": loss_gaussians.scale,
         "pixelalign_loss": partial(loss_gaussians.pixelalign, patch=patch, masked=masked),

@@ -7,11 +7,12 @@ import pytest
 import torch
 from evaluation_helpers import CENTER, independent_scores, reconstructor
 
+from gslrm.data.depth import read_depth
 from gslrm.data.sample import read_sample
 from gslrm.evaluation.baselines import ALL, Given
 from gslrm.evaluation.scoring import score_methods
 from gslrm.evaluation.summary import summarise
-from gslrm.evaluation.truth import read_depth, read_surface
+from gslrm.evaluation.truth import read_surface
 from gslrm.types import Rendering
 
 MICE = Path(__file__).parents[3] / "shared" / "data" / "mouse_eval"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from evaluation_helpers import ball_sample, independent_scores, reconstructor, write_ball_depth
 
+from gslrm.data.depth import read_depth
 from gslrm.errors import UserError
 from gslrm.evaluation import truth as truth_module
 from gslrm.evaluation.baselines import ALL, TRIVIAL
@@ -16,7 +17,7 @@ from gslrm.evaluation.protocol import Fold, plan
 from gslrm.evaluation.report import Evaluation
 from gslrm.evaluation.scoring import score_folds, score_methods, score_sample
 from gslrm.evaluation.summary import summarise
-from gslrm.evaluation.truth import perceptual_distance, read_depth, read_surface
+from gslrm.evaluation.truth import perceptual_distance, read_surface
 from gslrm.metrics import floater_share
 from gslrm.types import Rendering
 

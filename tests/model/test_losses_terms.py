@@ -11,7 +11,7 @@ from helpers import FIXTURES, ball_coverage, random_gaussians
 from loss_helpers import ball_scene, changed, comparison, masks
 
 from gslrm.cameras import Cameras
-from gslrm.model import loss_gaussians, loss_pictures, loss_ssim
+from gslrm.model import loss_depth, loss_gaussians, loss_pictures, loss_ssim
 from gslrm.model.comparison import Comparison, compare
 from gslrm.model.gaussian_head import patches_from_raster
 from gslrm.model.visual_hull import hull_depth
@@ -121,7 +121,7 @@ def test_derivatives_of_gaussians_are_those_of_the_values(term, leaf):
 def test_the_derivative_of_depth_is_that_of_its_value():
     c = ball_scene()
     start = (c.depth + 0.1).requires_grad_()
-    depth = partial(loss_pictures.depth, half_range=0.6, samples=40)
+    depth = partial(loss_depth.hull, half_range=0.6, samples=40)
     assert torch.autograd.gradcheck(lambda value: depth(changed(c, depth=value)), start, fast_mode=True)
 
 
@@ -192,7 +192,7 @@ def test_one_pixel_counts_alone():
 
 def test_rendered_depth_is_compared_with_the_hull_where_something_is_drawn():
     c = ball_scene()
-    depth = partial(loss_pictures.depth, half_range=0.6, samples=60)
+    depth = partial(loss_depth.hull, half_range=0.6, samples=60)
     exact = depth(c)
     assert exact < 0.04  # the hull of six silhouettes is a little larger than the ball of radius 0.3
     torch.testing.assert_close(depth(changed(c, depth=c.depth + 1)), 1 + _signed_error(c), atol=1e-6, rtol=0)
@@ -203,7 +203,7 @@ def test_rendered_depth_is_compared_with_the_hull_where_something_is_drawn():
 def _signed_error(c: Comparison) -> torch.Tensor:
     """Mean of depth minus hull: a shift of everything backwards by 1 adds it to 1, for no point lies 1 in front."""
     views = c.batch.target
-    hull = loss_pictures.hull_depth(c.inputs, views.cameras, views.masks[:, :, 0] > 0.5, half_range=0.6, samples=60)
+    hull = loss_depth.hull_depth(c.inputs, views.cameras, views.masks[:, :, 0] > 0.5, half_range=0.6, samples=60)
     hit = hull[0, :, None] > 0
     assert hit.sum() > 0.97 * c.mask.sum()
     return (c.depth - hull[0, :, None])[hit].mean()
@@ -244,20 +244,18 @@ def test_rays_that_miss_the_hull_have_no_depth():
 def test_depth_does_not_pull_at_alpha_and_counts_by_it():
     c = ball_scene()
     wrong = changed(c, depth=c.depth + 0.2, alpha=(0.5 * c.alpha).requires_grad_())
-    value = loss_pictures.depth(wrong, half_range=0.6, samples=40)
+    value = loss_depth.hull(wrong, half_range=0.6, samples=40)
     assert not value.requires_grad
     half = c.alpha.clone()
     half[:3] = 0  # views in which nothing is drawn
-    only = loss_pictures.depth(changed(c, depth=wrong.depth, alpha=half), half_range=0.6, samples=40)
+    only = loss_depth.hull(changed(c, depth=wrong.depth, alpha=half), half_range=0.6, samples=40)
     spoiled = torch.cat([wrong.depth[:3] + 9, wrong.depth[3:]])
-    torch.testing.assert_close(
-        loss_pictures.depth(changed(c, depth=spoiled, alpha=half), half_range=0.6, samples=40), only
-    )
+    torch.testing.assert_close(loss_depth.hull(changed(c, depth=spoiled, alpha=half), half_range=0.6, samples=40), only)
 
 
 def test_depth_outside_the_mask_does_not_count():
     c = ball_scene()
-    depth = partial(loss_pictures.depth, half_range=0.6, samples=40)
+    depth = partial(loss_depth.hull, half_range=0.6, samples=40)
     outside = torch.where(c.mask > 0.5, c.depth, 100.0)
     torch.testing.assert_close(depth(changed(c, depth=outside, alpha=torch.ones_like(c.alpha))), depth(c))
 
