@@ -20,7 +20,8 @@ from gslrm.cameras import Cameras
 from gslrm.config import Config, DatasetConfig
 from gslrm.config_io import config_from_mapping, load_config, parse_view_list
 from gslrm.data.masks import read_view
-from gslrm.data.placed_sample import PlacedSample, mask_policy, place_sample
+from gslrm.data.placed_sample import PlacedSample, find_placement, mask_policy, place_sample
+from gslrm.data.placement import Placement
 from gslrm.data.sample import CAMERA_FILE, Sample
 from gslrm.errors import UserError
 from gslrm.model import build_model
@@ -95,6 +96,7 @@ class Reconstructor:
         background: Float[Tensor, "3"] = WHITE,
         *,
         stored: Sequence[np.ndarray] | None = None,
+        placement: Placement | None = None,
     ) -> PlacedSample:
         """Read the input views, unless they are `stored`; see `gslrm.data.placed_sample.place_sample`."""
         return place_sample(
@@ -105,6 +107,20 @@ class Reconstructor:
             size=self.config.model.image_tokenizer.image_size,
             background=background,
             stored=stored,
+            placement=placement,
+        )
+
+    def find_placement(self, sample: Sample, input_index: tuple[int, ...]) -> Placement:
+        """How a sample would be placed by itself; see `gslrm.data.placed_sample.find_placement`."""
+        policy = mask_policy(self.dataset, self.config.mouse)
+        coverages = [read_view(view, policy)[..., 3] for view in sample.select(input_index)]
+        return find_placement(
+            sample,
+            input_index,
+            coverages,
+            dataset=self.dataset,
+            mouse=self.config.mouse,
+            size=self.config.model.image_tokenizer.image_size,
         )
 
     @property

@@ -9,6 +9,7 @@ camera in turn, and that one is scored.
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,26 +18,19 @@ from gslrm.shipped import CHECKPOINT
 
 if TYPE_CHECKING:
     from gslrm.evaluation.baselines import Baseline
-    from gslrm.evaluation.disturbance import Disturbance, Received
-    from gslrm.reconstruct import Reconstruction, Reconstructor
+    from gslrm.evaluation.disturbance import Disturbance
+    from gslrm.evaluation.report import Evaluation
+    from gslrm.reconstruct import Reconstructor
 
 
 def main() -> int:
     """Parse, reconstruct every sample, score, report."""
     arguments = parse_arguments()
 
-    from gslrm.config_io import parse_view_list
     from gslrm.data.lists import find_samples
-    from gslrm.data.sample import read_sample
-    from gslrm.evaluation.disturbance import Received
-    from gslrm.evaluation.protocol import plan
-    from gslrm.evaluation.report import Evaluation
-    from gslrm.evaluation.scoring import score_folds
     from gslrm.export import write_json
-    from gslrm.reconstruct import Reconstructor, choose_inputs, describe
+    from gslrm.reconstruct import Reconstructor, describe
 
-    asked = arguments.target_views
-    heldout = None if asked is None else parse_view_list(asked, option="--target-views")
     directories = find_samples(arguments.data)
     reconstructor = Reconstructor.from_checkpoint(
         arguments.checkpoint,
@@ -46,34 +40,45 @@ def main() -> int:
     )
     if arguments.config is None:  # else the weights know nothing of the configuration's training samples
         warn_of_overlap(reconstructor, directories)
-    baselines = choose_baselines(arguments, reconstructor)
     disturbance = choose_disturbance(arguments)
-    evaluation = Evaluation()
-    for directory in cli.track(directories, "evaluating"):
-        sample = read_sample(directory)
-        inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
-        folds = plan(sample, inputs, heldout, "leave_one_out" if arguments.leave_one_out else "auto")
-        received = Received(reconstructor, sample, disturbance)
-        evaluation.add(
-            *score_folds(
-                reconstructor,
-                sample,
-                folds,
-                baselines=baselines,
-                reconstruct=lambda views, received=received: reconstruct(received, views, arguments.refine),
-                given=received.view,
-            )
-        )
+    evaluation = evaluate(arguments, reconstructor, directories, disturbance)
     if arguments.json:
         about = {
             "checkpoint": str(arguments.checkpoint or CHECKPOINT),
             "data": str(arguments.data),
             "refine": arguments.refine,
+            "disturbance": asdict(disturbance),
         }
-        about["disturbance"] = asdict(disturbance)
         write_json(arguments.json, {**about, **evaluation.content(), **describe(reconstructor.config)})
     cli.report(evaluation.text())
     return 0
+
+
+def evaluate(
+    arguments: argparse.Namespace, reconstructor: "Reconstructor", directories: list[Path], disturbance: "Disturbance"
+) -> "Evaluation":
+    """Reconstruct and score every sample."""
+    from gslrm.data.sample import read_sample
+    from gslrm.evaluation.disturbance import Received
+    from gslrm.evaluation.protocol import plan
+    from gslrm.evaluation.report import Evaluation
+    from gslrm.evaluation.scoring import score_folds
+    from gslrm.reconstruct import choose_inputs
+    from gslrm.scorecard.scores import reconstruct
+
+    baselines = choose_baselines(arguments, reconstructor)
+    evaluation = Evaluation()
+    for directory in cli.track(directories, "evaluating"):
+        sample = read_sample(directory)
+        inputs = choose_inputs(reconstructor.config, sample, arguments.input_views)
+        folds = plan(sample, inputs, arguments.target_views, "leave_one_out" if arguments.leave_one_out else "auto")
+        received = Received(reconstructor, sample, disturbance)
+        forward = partial(reconstruct, received, steps=arguments.refine)
+        scores = score_folds(
+            reconstructor, sample, folds, baselines=baselines, reconstruct=forward, given=received.view
+        )
+        evaluation.add(*scores)
+    return evaluation
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -116,6 +121,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--baseline-optimise must be a number of seconds")
     if arguments.leave_one_out and arguments.target_views is not None:
         parser.error("--leave-one-out and --target-views exclude each other")
+    if arguments.target_views is not None:
+        from gslrm.config_io import parse_view_list
+
+        arguments.target_views = parse_view_list(arguments.target_views, option="--target-views")
     return arguments
 
 
@@ -151,16 +160,6 @@ def choose_baselines(arguments: argparse.Namespace, reconstructor: "Reconstructo
             reconstructor.rasterizer, arguments.baseline_optimise, device=reconstructor.runtime.device
         )
     return chosen
-
-
-def reconstruct(received: "Received", views: tuple[int, ...], steps: int) -> "Reconstruction":
-    """One forward pass, and gradient steps where they are asked for."""
-    from gslrm.refine import refine
-
-    predicted = received.reconstructor.reconstruct(received.place(views))
-    if not steps:
-        return predicted
-    return refine(received.reconstructor, predicted, steps, views=[received.view(index) for index in views])
 
 
 def warn_of_overlap(reconstructor: "Reconstructor", judged: list[Path]) -> None:

@@ -5,9 +5,9 @@
 
 Compares gsplat with the CPU rasterizer on all recorded scenes, takes a training step in float16 and in bfloat16,
 trains the RTX 3060 configuration under a memory cap, compares its peak with what scripts/doctor.py says, and measures
-training and inference at three picture sizes, all
-on made-up pictures with random weights. The second command is a dry run without a GPU: same code, tiny sizes, the CPU
-rasterizer in gsplat's place. Ends with status 1 when a check fails, 2 when something needed is missing.
+training and inference at three picture sizes, all on made-up pictures with random weights. The second command is a dry
+run without a GPU: same code, tiny sizes, the CPU rasterizer in gsplat's place. Ends with status 1 when a check fails, 2
+when something needed is missing.
 """
 
 import argparse

@@ -16,6 +16,7 @@ from gslrm import cli
 
 if TYPE_CHECKING:
     from gslrm.data.sample import Sample
+    from gslrm.evaluation.scoring import ViewScore
     from gslrm.reconstruct import Reconstructor
     from gslrm.scorecard.settings import Setting
     from gslrm.scorecard.store import Store
@@ -32,7 +33,6 @@ def main() -> int:
     from gslrm.config_io import parse_view_list
     from gslrm.data.lists import find_samples
     from gslrm.data.sample import read_sample
-    from gslrm.evaluation.protocol import spread
     from gslrm.reconstruct import Reconstructor, choose_inputs
     from gslrm.scorecard.report import write_report
     from gslrm.scorecard.results import Results
@@ -51,22 +51,18 @@ def main() -> int:
     about = {
         "checkpoint": checkpoint.name,
         "sha256": fingerprint(checkpoint),
+        "config": None if arguments.config is None else str(arguments.config),
         "overrides": arguments.overrides,
         "input_views": list(every),
         "target_views": None if asked is None else list(asked),
     }
     store = Store(arguments.output, about)
-    few = [samples[place].directory for place in spread(len(samples), arguments.few or len(samples))]
     settings = standard_settings(len(every), unit=arguments.unit, refine=arguments.refine)
-    scores = {}
-    for number, setting in enumerate(settings):
-        chosen = few if number else list(cases)
-        measure(store, setting, {path: cases[path] for path in chosen}, reconstructor, every)
-        scores[setting.name] = store.scores(setting, chosen)
+    scores = measure_all(store, settings, cases, reconstructor, every=every, few=arguments.few)
     seconds = store.once("seconds", lambda: time_samples(reconstructor, list(cases.values()), every))
     results = Results(settings, scores, seconds, arguments.unit)
-    about |= {"data": str(arguments.data), "samples": len(samples)}
-    write_report(arguments.output, reconstructor, results, every=every, about=about)
+    told = about | {"data": str(arguments.data), "samples": len(samples)}
+    write_report(arguments.output, reconstructor, results, every=every, about=told)
     cli.report((arguments.output / "tables.md").read_text(encoding="utf-8"))
     cli.report(str(arguments.output / "index.html"))
     return 0
@@ -96,6 +92,28 @@ def parse_arguments() -> argparse.Namespace:
     if not 0 < arguments.unit < float("inf"):
         parser.error("--unit must be a number of millimetres")
     return arguments
+
+
+def measure_all(
+    store: "Store",
+    settings: "list[Setting]",
+    cases: "Cases",
+    reconstructor: "Reconstructor",
+    *,
+    every: tuple[int, ...],
+    few: int,
+) -> "dict[str, list[ViewScore]]":
+    """Scores of all samples under the first setting, of `few` evenly spread ones (0 for all) under the others."""
+    from gslrm.evaluation.protocol import spread
+
+    directories = list(cases)
+    chosen = [directories[place] for place in spread(len(directories), few or len(directories))]
+    scores = {}
+    for number, setting in enumerate(settings):
+        judged = chosen if number else directories
+        measure(store, setting, {path: cases[path] for path in judged}, reconstructor, every)
+        scores[setting.name] = store.scores(setting, judged)
+    return scores
 
 
 def measure(

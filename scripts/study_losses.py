@@ -21,7 +21,6 @@ from gslrm import cli
 from gslrm.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from gslrm.data.sample import Sample
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = tuple(range(6, 12))  # cameras between the rig's six
 SHOWN = 3  # held-out views of the first mouse in the pictures
-ENLARGED = 128  # pixels per view in the pictures
-LABEL_WIDTH = 250
 COLUMNS = ("psnr", "psnr_fg", "psnr_crop", "mask_iou", "alpha_inside", "alpha_outside", "darkness")
 
 
@@ -144,23 +141,25 @@ def command(*words: object) -> None:
 def write_results(chosen: list[Run], output: Path) -> None:
     """Score all runs, then write figures, table and pictures."""
     from gslrm.export import write_json, write_picture
+    from gslrm.visualize.sheet import Column, sheet
 
-    results, strips = [], {}
+    results, pictures = [], {}
     for run in cli.track(chosen, "scoring"):
         scores, truth, drawn = judge(output / run.name, output / "mice" / "data_mouse_val.txt")
         seconds = int((output / run.name / "seconds").read_text())
         results.append(asdict(run) | {"group": run.group, "seconds": seconds, "scores": scores})
-        strips.setdefault(run.group, [("truth", truth)]).append((run.title, drawn))
+        pictures.setdefault(run.group, {"truth": truth})[run.title] = drawn
     write_json(output / "results.json", {"held_out_views": HELD_OUT, "runs": results})
     values = value_table(output / chosen[0].name, output / "mice" / "data_mouse_val.txt")
     (output / "results.md").write_text("\n".join([*values, *table(results)]) + "\n")
-    for group, rows in strips.items():
-        write_picture(output / f"{group}.png", sheet(rows))
+    columns = [Column(f"{what}, view {view}") for what in ("colour", "alpha") for view in HELD_OUT[:SHOWN]]
+    for group, rows in pictures.items():
+        write_picture(output / f"{group}.png", sheet(rows, columns))
     cli.report("\n".join([*values, *table(results)]))
 
 
 def judge(folder: Path, data: Path) -> tuple[dict[str, float], "Tensor", "Tensor"]:
-    """Mean scores over held-out views of all mice at the network's own crops, and two strips of the first mouse."""
+    """Mean scores over held-out views of all mice at the network's own crops, and rows of cells of the first mouse."""
     from gslrm.data.lists import find_samples
     from gslrm.data.sample import read_sample
     from gslrm.metrics import average
@@ -170,7 +169,7 @@ def judge(folder: Path, data: Path) -> tuple[dict[str, float], "Tensor", "Tensor
     pairs = [held_out(reconstructor, read_sample(directory)) for directory in find_samples(data)]
     scores = average([view for pair in pairs for view in score_views(*pair)])
     truth, drawn = pairs[0]
-    return scores, strip(truth.images, truth.masks), strip(drawn.rgb, drawn.alpha)
+    return scores, cells(truth.images, truth.masks), cells(drawn.rgb, drawn.alpha)
 
 
 def held_out(reconstructor: "Reconstructor", sample: "Sample") -> tuple["Views", "Rendering"]:
@@ -276,27 +275,13 @@ def wrong(truth: "Views", kind: int) -> "Comparison":
     return compare(gaussians, Rendering(rgb, alpha, torch.zeros_like(alpha))[None], batch)
 
 
-def strip(colours: "Tensor", alphas: "Tensor") -> "Tensor":
-    """[3, h, 2 n w] of the first views: colours, then alphas."""
+def cells(colours: "Tensor", alphas: "Tensor") -> "Tensor":
+    """[2 n, 3, h, w] of the first views: colours, then alphas."""
     import torch
 
-    pictures = [*colours[:SHOWN], *(alpha.expand(3, -1, -1) for alpha in alphas[:SHOWN])]
-    large = torch.nn.functional.interpolate(torch.stack(pictures), (ENLARGED, ENLARGED), mode="nearest")
-    return torch.cat(list(large), dim=-1)
+    from gslrm.visualize.sheet import fit
 
-
-def sheet(rows: list[tuple[str, "Tensor"]]) -> "np.ndarray":
-    """uint8 picture of labelled strips."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    drawn = []
-    for title, pictures in rows:
-        label = Image.new("RGB", (LABEL_WIDTH, pictures.shape[1]), "white")
-        ImageDraw.Draw(label).text((8, pictures.shape[1] // 2 - 8), title, fill="black", font_size=15)
-        colours = (255 * pictures.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
-        drawn.append(np.concatenate([np.asarray(label), colours], axis=1))
-    return np.concatenate(drawn, axis=0)
+    return fit(torch.cat([colours[:SHOWN], alphas[:SHOWN].expand(-1, 3, -1, -1)]))
 
 
 if __name__ == "__main__":

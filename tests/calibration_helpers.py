@@ -2,18 +2,17 @@
 
 import json
 import pickle
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import h5py
 import numpy as np
 import scipy.io
+from colmap_helpers import write_colmap_binary, write_colmap_text
 from helpers import ring
-from scipy.spatial.transform import Rotation
+from matlab_helpers import save_matlab_5, save_matlab_73
 
 from gslrm.data.rig import Lens, Rig, RigCamera
 
@@ -46,13 +45,6 @@ def shifted(camera: RigCamera, offset: float) -> np.ndarray:
     return matrix
 
 
-def cell(items: list, *, column: bool = True) -> np.ndarray:
-    array = np.empty((len(items), 1) if column else (1, len(items)), dtype=object)
-    for index, item in enumerate(items):
-        array.flat[index] = item
-    return array
-
-
 def dannce_parameters(camera: RigCamera) -> dict[str, np.ndarray]:
     k1, k2, p1, p2, k3 = camera.lens.coefficients[:5]
     return {
@@ -68,46 +60,6 @@ def dannce_content(rig: Rig, *, sync: list[dict] | None = None, labels: list[dic
     """Variables of a Label3D file; structs as dicts, cells as lists."""
     content = {"camnames": list(rig.names), "params": [dannce_parameters(camera) for camera in rig.cameras]}
     return content | ({} if sync is None else {"sync": sync}) | ({} if labels is None else {"labelData": labels})
-
-
-def save_matlab_5(path: Path, content: dict) -> Path:
-    cells = {key: cell(value, column=key != "camnames") if isinstance(value, list) else value
-             for key, value in content.items()}  # fmt: skip
-    scipy.io.savemat(path, cells, do_compression=True)
-    return path
-
-
-def save_matlab_73(path: Path, content: dict) -> Path:
-    """As MATLAB writes them: HDF5 behind a block of 512 bytes, arrays transposed, cells as references."""
-
-    def put(group: h5py.Group, name: str, value: object) -> h5py.HLObject:
-        if isinstance(value, dict):
-            node = group.create_group(name)
-            node.attrs["MATLAB_class"] = np.bytes_("struct")
-            for key, item in value.items():
-                put(node, key, item)
-        elif isinstance(value, list):
-            items = [put(hidden, f"{len(hidden)}", item).ref for item in value]
-            node = group.create_dataset(name, data=np.array([items], dtype=object), dtype=h5py.ref_dtype)
-            node.attrs["MATLAB_class"] = np.bytes_("cell")
-        elif isinstance(value, str):
-            node = group.create_dataset(name, data=np.array([[ord(letter)] for letter in value], np.uint16))
-            node.attrs["MATLAB_class"] = np.bytes_("char")
-        elif np.size(value) == 0:
-            node = group.create_dataset(name, data=np.array(np.shape(value), np.uint64))
-            node.attrs["MATLAB_class"], node.attrs["MATLAB_empty"] = np.bytes_("double"), np.uint8(1)
-        else:
-            node = group.create_dataset(name, data=np.asarray(value).T)
-            node.attrs["MATLAB_class"] = np.bytes_("double")
-        return node
-
-    with h5py.File(path, "w", userblock_size=512) as file:
-        hidden = file.create_group("#refs#")
-        for key, value in content.items():
-            put(file, key, value)
-    with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64")
-    return path
 
 
 def write_dannce(folder: Path, rig: Rig) -> Path:
@@ -204,48 +156,6 @@ def write_easymocap(folder: Path, rig: Rig) -> Path:
         extrinsics[f"T_{camera.name}"] = camera.camera_from_world[:3, 3:].copy()
     file_storage(folder / "intri.yml", intrinsics)
     file_storage(folder / "extri.yml", extrinsics)
-    return folder
-
-
-COLMAP_FISHEYE, COLMAP_FULL = ("OPENCV_FISHEYE", 5), ("FULL_OPENCV", 6)
-
-
-def _colmap_rows(rig: Rig) -> list[tuple[tuple[str, int], list[float], list[float]]]:
-    rows = []
-    for camera in rig.cameras:
-        matrix, pose = camera.intrinsics, camera.camera_from_world
-        x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
-        parameters = [matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], *camera.lens.coefficients]
-        model = COLMAP_FISHEYE if camera.lens.model == "fisheye" else COLMAP_FULL
-        rows.append((model, [float(value) for value in parameters], [float(v) for v in (w, x, y, z, *pose[:3, 3])]))
-    return rows
-
-
-def write_colmap_text(folder: Path, rig: Rig, points: str = "") -> Path:
-    model = folder / "sparse" / "0"
-    model.mkdir(parents=True)
-    cameras, images = ["# Camera list"], ["# Image list with two lines of data per image:"]
-    for index, ((name, _), parameters, pose) in enumerate(_colmap_rows(rig)):
-        camera = rig.cameras[index]
-        cameras.append(" ".join(map(str, [index + 7, name, camera.width, camera.height, *parameters])))
-        images += [" ".join(map(str, [index + 1, *pose, index + 7, f"{camera.name}.png"])), points]
-    (model / "cameras.txt").write_text("\n".join(cameras) + "\n")
-    (model / "images.txt").write_text("\n".join(images) + "\n")
-    return folder
-
-
-def write_colmap_binary(folder: Path, rig: Rig) -> Path:
-    model = folder / "sparse" / "0"
-    model.mkdir(parents=True)
-    cameras = images = struct.pack("<Q", len(rig.cameras))
-    for index, ((_, number), parameters, pose) in enumerate(_colmap_rows(rig)):
-        camera = rig.cameras[index]
-        cameras += struct.pack("<iiQQ", index + 7, number, camera.width, camera.height)
-        cameras += struct.pack(f"<{len(parameters)}d", *parameters)
-        images += struct.pack("<i7di", index + 1, *pose, index + 7) + f"{camera.name}.png".encode() + b"\0"
-        images += struct.pack("<Q", 2) + struct.pack("<ddq", 3.5, 4.5, -1) * 2
-    (model / "cameras.bin").write_bytes(cameras)
-    (model / "images.bin").write_bytes(images)
     return folder
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluation_helpers import CENTER, SETTINGS
+from evaluation_helpers import CENTER, SETTINGS, reconstructor
 from helpers import ring, write_ball_sample
 
 from gslrm.config_io import config_from_mapping
 from gslrm.inference import OutputFolder, Pace, Summary, Task, describe_settings, reconstruct_samples
 from gslrm.model import build_model
-from gslrm.reconstruct import Reconstructor
+from gslrm.reconstruct import Reconstructor, build_reconstructor
 
 INFERENCE = {"inference": {"turntable_frames": 4, "turntable_size": 24}}
 PUBLISHED = {  # FaceLift's network, small
@@ -19,6 +19,23 @@ PUBLISHED = {  # FaceLift's network, small
     "transformer": {"d": 64, "n_layer": 2},
     "init_std": 0.1,
 }
+HULL = {
+    "model": {
+        "image_tokenizer": {"image_size": 16, "patch_size": 8},
+        "transformer": {"d": 32, "d_head": 16, "n_layer": 1},
+        "gaussians": {"opacity_bias": 0.8},
+        "drop_background": True,
+        "depth_anchor": "corrected_hull",
+        "init_std": 0.1,
+    }
+}
+
+
+def hull_reconstructor() -> Reconstructor:
+    """A network whose scenes differ in their number of Gaussians."""
+    torch.manual_seed(0)
+    config = config_from_mapping(reconstructor().config.model_dump(mode="json") | HULL, source="test")
+    return build_reconstructor(build_model(config.model), config)
 
 
 def write_checkpoint(path: Path, *, seed: int = 0, **sections: Any) -> Path:

@@ -13,6 +13,7 @@ from gslrm.similarity import Similarity
 from gslrm.tensor_struct import concatenate
 from gslrm.types import Gaussians, quaternion_from_matrix
 from gslrm.visualize import gaussian_slices, slices
+from gslrm.visualize.discs import MIN_RADIUS, paint_discs
 from gslrm.visualize.sheet import GAP
 
 
@@ -102,6 +103,36 @@ def test_the_footprint_is_the_area_of_the_projected_ellipse() -> None:
     projected = (samples @ turn.mT)[:, (0, 2)]
     area = math.sqrt(torch.linalg.det(torch.cov(projected.T)))
     assert float(slices._footprint(gaussians, 0, 2)) ** 2 == pytest.approx(area, rel=0.02)
+
+
+def test_discs_blend_in_their_order_over_the_pixels_whose_centres_they_cover() -> None:
+    rng = np.random.default_rng(0)
+    position, radius = rng.uniform(-3, 23, (40, 2)), rng.uniform(0, 5, 40)
+    colour, opacity = rng.uniform(size=(40, 3)), rng.uniform(size=40)
+    paper = np.ones((20, 20, 3))
+    paint_discs(paper, position, radius, colour, opacity)
+    expected = np.ones((20, 20, 3))
+    rows, columns = np.mgrid[:20, :20] + 0.5
+    for disc in range(40):
+        reach = max(radius[disc], MIN_RADIUS)
+        inside = (columns - position[disc, 0]) ** 2 + (rows - position[disc, 1]) ** 2 <= reach**2
+        expected[inside] += opacity[disc] * (colour[disc] - expected[inside])
+    np.testing.assert_allclose(paper, expected, atol=1e-12)
+
+
+def test_no_disc_is_too_small_to_be_seen() -> None:
+    rng = np.random.default_rng(1)
+    for position in rng.uniform(0, 8, (50, 1, 2)):
+        paper = np.ones((8, 8, 3))
+        paint_discs(paper, position, np.zeros(1), np.zeros((1, 3)), np.full(1, 0.01))
+        assert 1 <= (paper < 1).all(axis=-1).sum() <= 2
+
+
+def test_fog_of_many_faint_gaussians_is_seen_beside_few_opaque_ones() -> None:
+    fog = points(*[((0.5, 0.0, 0.0), (0, 0, 0), 0.005)] * 2000)
+    clear = points(((0.5, 0.0, 0.0), (0, 0, 0), 0.005))
+    assert at(panels(gaussian_slices(fog))[0][0], 0.5, 0.0) == [0, 0, 0]
+    assert min(at(panels(gaussian_slices(clear))[0][0], 0.5, 0.0)) > 250
 
 
 def test_nothing_to_draw_gives_empty_panels() -> None:

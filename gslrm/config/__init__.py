@@ -91,7 +91,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _losses_fit_the_rest(self) -> "Config":
         losses, model, keys = self.training.losses, self.model, "training.losses"
-        lgm, distorted = model.family == "lgm", self.training.dataset.augment.grid_distortion > 0
+        lgm, augmented = model.family == "lgm", self.training.dataset.augment.any
         refusals = {
             f"{keys}.masked_ssim_loss needs {keys}.ssim_loss_weight > 0": (
                 losses.masked_ssim_loss and not losses.ssim_loss_weight
@@ -107,8 +107,8 @@ class Config(Section):
             f"{keys}.pixel_depth_loss_weight is for pixel Gaussians; those of model.family: lgm are free": (
                 losses.pixel_depth_loss_weight and lgm
             ),
-            f"{keys}.pixel_depth_loss_weight compares pixels with depth maps, which training.dataset.augment."
-            "grid_distortion pulls apart; use one of them": losses.pixel_depth_loss_weight and distorted,
+            f"{keys}.pixel_depth_loss_weight compares pixels with their depth maps, which training.dataset.augment "
+            "moves apart; use one of them": losses.pixel_depth_loss_weight and augmented,
         }
         for message, refused in refusals.items():
             if refused:

@@ -80,13 +80,6 @@ def samples_per_pixel(source: RigCamera, target: Cameras) -> int:
     return max(1, math.ceil(float((focal / target.focal.double().numpy()).max()) - 0.05))
 
 
-def coverage_of_frame(source: RigCamera, target: Cameras) -> Float[np.ndarray, "h w"]:
-    """Where the raw picture has anything to say: 1 inside, 0 outside it."""
-    where = source_pixels(source, target)
-    limit = np.array([source.width, source.height], np.float32) - 1
-    return np.float32(1) * ((where >= 0) & (where <= limit)).min(axis=-1)
-
-
 def _rays(source: RigCamera, target: Cameras, rim: int) -> Float[np.ndarray, "h w 3"]:
     """Directions through the target's pixel centres, in the source's axes."""
     focal, centre = target.focal.double().numpy(), target.center.double().numpy()

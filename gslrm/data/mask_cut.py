@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 
 ITERATIONS = 80
 TRUST = 0.25  # of the log odds against the outline's length in pixels

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 from gslrm.data.mask_exposure import OPPONENT, Exposure
 
 CERTAIN = 8.0  # log odds are clipped here: one pixel is never surer than that

@@ -1,4 +1,4 @@
-"""Masks that somebody else made: pictures or mask videos, alpha channels, white backgrounds."""
+"""Masks that somebody else made: pictures or mask videos, white backgrounds."""
 
 import cv2
 import numpy as np
@@ -52,19 +52,6 @@ def soft_edge(mask: np.ndarray) -> Float[np.ndarray, "h w"]:
     """A boolean [H, W] mask with an edge of about a pixel; pixels away from the outline stay exactly 0 or 1."""
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), SMOOTHING)
     return np.clip(blurred, 0, 1)
-
-
-def from_alpha(image: np.ndarray) -> Float[np.ndarray, "h w"]:
-    """Coverage from the alpha channel of a float32 [H, W, 4] picture in [0, 1].
-
-    Raises:
-        ValueError: there is no alpha channel, or it is opaque everywhere.
-    """
-    if image.ndim != 3 or image.shape[2] != 4:
-        raise ValueError("the picture has no alpha channel")
-    if image[..., 3].min() == 1:
-        raise ValueError("the alpha channel is opaque everywhere, so it is no mask")
-    return np.ascontiguousarray(image[..., 3], np.float32)
 
 
 def from_white(image: UInt8[np.ndarray, "h w 3"], threshold: int = 250) -> Float[np.ndarray, "h w"]:

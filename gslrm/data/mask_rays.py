@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 from gslrm.data.rig import RigCamera, directions_world
 from gslrm.data.sightings import Sighting, find_object, outline
 

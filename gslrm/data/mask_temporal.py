@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import UInt8
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 
 MOST_FRAMES = 32  # kept at a time; a longer recording is thinned as it streams by, so memory does not grow
 TOLERANCE = 24  # levels, of all channels together: frames that show the same differ by less

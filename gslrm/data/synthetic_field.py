@@ -1,8 +1,8 @@
 """The skin of many overlapping ellipsoids as one smooth closed mesh.
 
 The skin is where `sum_i exp(-d_i / k_i) = 1`, with d_i the distance to ellipsoid i (Quilez' first-order bound) and k_i
-how softly it melts into the others. It is polygonised by surface nets (Gibson, 1998) on a lattice that is filled only
-near the skin; every vertex then slides onto the skin along its gradient.
+how softly it melts into the others. It is polygonised by a surface net on a lattice that is filled only near the skin;
+every vertex then slides onto the skin along its gradient.
 """
 
 import math
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
+from gslrm.data.synthetic_net import surface_net
 
 BLOCK = 4  # lattice nodes per side of the blocks that are filled or skipped as a whole
 NEGLIGIBLE = 6.0  # softness lengths at which exp(-d / k) no longer counts
@@ -69,7 +70,7 @@ def skin_of(blobs: Blobs, spacing: float) -> Skin:
     arrays = _arrays(blobs)
     density = np.empty(tuple(count), np.float32)
     _fill(density, low, spacing, *arrays)
-    vertices, faces = _surface_net(density, low, spacing)
+    vertices, faces = surface_net(density, low, spacing)
     normals, rest, open_sky = np.empty_like(vertices), np.zeros_like(vertices), np.empty(len(vertices))
     pigment = np.zeros((len(vertices), 3))
     _slide(vertices, normals, rest, pigment, open_sky, 0.7 * spacing, *arrays, blobs.axes, blobs.rest, blobs.bare)
@@ -160,87 +161,6 @@ def _fill(density, low, spacing, center, maps, inverse, softness, reach):
             i, j, k = bx + node // BLOCK**2, by + node // BLOCK % BLOCK, bz + node % BLOCK
             x, y, z = low[0] + i * spacing, low[1] + j * spacing, low[2] + k * spacing
             density[i, j, k] = _log_density(x, y, z, chosen, count, center, maps, inverse, softness)
-
-
-@kernel
-def _surface_net(density, low, spacing):
-    """One vertex per cell that the skin crosses, one quad per lattice edge that it crosses, facing outwards."""
-    nx, ny, nz = density.shape
-    number = np.full((nx, ny, nz), -1, np.int32)
-    vertices = np.empty((nx * ny * nz // 4, 3))
-    count = 0
-    for i in range(nx - 1):
-        for j in range(ny - 1):
-            for k in range(nz - 1):
-                if not _crossed(density, i, j, k):
-                    continue
-                x, y, z = _mean_crossing(density, i, j, k)
-                number[i, j, k] = count
-                vertices[count, 0] = low[0] + spacing * x
-                vertices[count, 1] = low[1] + spacing * y
-                vertices[count, 2] = low[2] + spacing * z
-                count += 1
-    faces = np.empty((8 * count, 3), np.int32)
-    made = 0
-    for i in range(1, nx - 1):
-        for j in range(1, ny - 1):
-            for k in range(1, nz - 1):
-                made = _add_quads(density, number, faces, made, i, j, k)
-    return vertices[:count].copy(), faces[:made].copy()
-
-
-@kernel
-def _crossed(density, i, j, k):
-    """Whether the skin passes between the corners of a cell."""
-    first = density[i, j, k] > 0
-    for corner in range(1, 8):
-        if (density[i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2)] > 0) != first:
-            return True
-    return False
-
-
-@kernel
-def _mean_crossing(density, i, j, k):
-    """The middle of where the skin crosses the edges of a cell, in lattice steps."""
-    x, y, z, crossings = 0.0, 0.0, 0.0, 0
-    for edge in range(24):
-        axis, corner = edge >> 3, edge & 7
-        if corner >> axis & 1:
-            continue
-        cx, cy, cz = corner & 1, corner >> 1 & 1, corner >> 2
-        a = density[i + cx, j + cy, k + cz]
-        b = density[i + cx + (axis == 0), j + cy + (axis == 1), k + cz + (axis == 2)]
-        if (a > 0) == (b > 0):
-            continue
-        t = a / (a - b)
-        x += cx + t * (axis == 0)
-        y += cy + t * (axis == 1)
-        z += cz + t * (axis == 2)
-        crossings += 1
-    return i + x / crossings, j + y / crossings, k + z / crossings
-
-
-@kernel
-def _add_quads(density, number, faces, made, i, j, k):
-    """Two triangles around each of a node's three onward edges that the skin crosses; how many there are now."""
-    inside = density[i, j, k] > 0
-    for axis in range(3):
-        if (density[i + (axis == 0), j + (axis == 1), k + (axis == 2)] > 0) == inside:
-            continue
-        if axis == 0:
-            b, d = number[i, j, k - 1], number[i, j - 1, k]
-        elif axis == 1:
-            b, d = number[i - 1, j, k], number[i, j, k - 1]
-        else:
-            b, d = number[i, j - 1, k], number[i - 1, j, k]
-        a = number[i - (axis != 0), j - (axis != 1), k - (axis != 2)]
-        c = number[i, j, k]
-        if not inside:
-            b, d = d, b
-        faces[made, 0], faces[made, 1], faces[made, 2] = a, b, c
-        faces[made + 1, 0], faces[made + 1, 1], faces[made + 1, 2] = a, c, d
-        made += 2
-    return made
 
 
 @kernel

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 
 NODES = 32  # of the lattice's side; it repeats after as many half wavelengths
 

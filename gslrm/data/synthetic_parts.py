@@ -106,14 +106,9 @@ def ear(head: Place, shape: Shape, sign: float) -> Skin:
         points = middle + height * (
             0.52 * up[..., None] * along + width[..., None] * across
         ) + depth[..., None] * facing  # fmt: skip
-        faces = grid_faces(EAR_RINGS, EAR_TURNS)
-        center = points[:1].mean(axis=1)
-        fan = np.stack([np.arange(EAR_TURNS), np.roll(np.arange(EAR_TURNS), -1), 0 * turn.astype(int)], axis=-1)
-        fan[:, 2] = EAR_RINGS * EAR_TURNS
-        faces = np.concatenate([faces, fan[:, ::-1]])
-        vertices = np.concatenate([points.reshape(-1, 3), center])
+        vertices = np.concatenate([points.reshape(-1, 3), points[:1].mean(axis=1)])
         # rings run outwards and turn from `along` to `across`: seen from `facing` this is to the left
-        faces = faces if face < 0 else faces[:, ::-1]
+        faces = _ear_faces() if face < 0 else _ear_faces()[:, ::-1]
         rest = np.broadcast_to(np.array([shape.trunk + 0.1 * size, sign * 9.0, 9.0]), vertices.shape)
         pigment = np.zeros_like(vertices)
         pigment[:, 0] = bare
@@ -125,6 +120,13 @@ def ear(head: Place, shape: Shape, sign: float) -> Skin:
         np.concatenate([skins[0][2], skins[1][2]]),
         np.concatenate([skins[0][3], skins[1][3]]),
     )
+
+
+def _ear_faces() -> np.ndarray:
+    """Triangles [f, 3] of rings of vertices, with a last one that closes the innermost ring."""
+    turns = np.arange(EAR_TURNS)
+    fan = np.stack([turns, np.roll(turns, -1), np.full(EAR_TURNS, EAR_RINGS * EAR_TURNS)], axis=-1)
+    return np.concatenate([grid_faces(EAR_RINGS, EAR_TURNS), fan[:, ::-1]])
 
 
 def eye(head: Place, shape: Shape, sign: float) -> list[Skin]:

@@ -8,10 +8,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int, UInt
+from jaxtyping import Float, Int
 
 from gslrm.cameras import Cameras
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 
 SAMPLES = 3  # places per pixel and axis, odd so that one of them is the centre
 NEAREST = 1e-3  # triangles with a corner nearer to a camera's plane than this are not drawn
@@ -86,12 +86,6 @@ def photograph(mesh: Mesh, cameras: Cameras, grain_seed: int = 0) -> Pictures:
 def grain_lattice(seed: int) -> Float[np.ndarray, "n n n"]:
     """Random brightness of zero mean and unit variance at the nodes of a lattice that repeats."""
     return np.random.default_rng([seed, GRAIN]).standard_normal((GRAIN,) * 3).astype(np.float32)
-
-
-def on_white(pictures: Pictures) -> UInt[np.ndarray, "v h w 3"]:
-    """8-bit pictures on white."""
-    image = pictures.colour + (1 - pictures.coverage[..., None])
-    return (255 * image + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _project(

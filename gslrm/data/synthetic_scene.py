@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gslrm.cameras import Cameras
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 from gslrm.data.synthetic_coat import COATS
 from gslrm.data.synthetic_mouse import MouseOptions, place_in_arena, sample_mouse
 from gslrm.data.synthetic_pose import RATES, with_rearing
@@ -31,8 +31,8 @@ class Views:
     """Which cameras photograph an animal.
 
     `size` is width and height in pixels. `extra` cameras follow the rig's six; where `held_out`, they begin with those
-    between the rig's, which samples for training never have.  `crop`, if
-    not 0, turns every camera to the animal and makes pictures as wide as `crop` times its diameter.
+    between the rig's, which samples for training never have. `crop`, if not 0, turns every camera to the animal and
+    makes pictures as wide as `crop` times its diameter.
     """
 
     size: int

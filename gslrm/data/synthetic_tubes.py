@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 from jaxtyping import Float, Int
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 from gslrm.data.synthetic_field import Skin
 from gslrm.data.synthetic_skeleton import unit
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gslrm.cameras import Cameras, nearest_to_lines
+from gslrm.compiled import run_workers
 from gslrm.evaluation.hull_kernels import TILE, bound, carve, march, paint
 from gslrm.metrics import has_foreground
-from gslrm.render.cpu_compile import run_workers
 from gslrm.types import Rendering, Views
 
 GRID = 72  # cells along the cube that is searched: two millimetres on a mouse

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 
 FULL = 0.99  # coverage from which a ray needs no further look
 SURFACE = 0.5  # coverage at which a point counts as inside a silhouette

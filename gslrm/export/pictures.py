@@ -19,9 +19,9 @@ def as_uint8(image: Float[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
     Raises:
         ValueError: the image holds NaN.
     """
-    if image.isnan().any():
+    levels = (image.detach().float() * 255).clamp_(0, 255).round_()
+    if levels.sum().isnan():
         raise ValueError("the image holds NaN")
-    levels = (image.detach().float().clamp(0, 1) * 255).round()
     return levels.to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy()
 
 

@@ -14,6 +14,7 @@ from gslrm.types import Gaussians
 
 MIN_OPACITY = 1e-6  # opacities are stored as logits: 0 and 1 move by this much, far below one grey level
 MIN_SCALE = 1e-12  # scales are stored as logarithms: keeps 0 finite
+ROUNDING = 1e-6  # of a norm: quaternions that were normalised in float32 are as near to 1
 MORTON_BITS = 10  # per axis
 
 
@@ -28,7 +29,7 @@ def one_scene(gaussians: Gaussians, path: AnyPath) -> Gaussians:
     gaussians = gaussians.detach().to("cpu").float()
     if _not_finite(gaussians):
         raise ValueError(f"the Gaussians for {path} hold NaN or infinity")
-    return replace(gaussians, rotations=torch.nn.functional.normalize(gaussians.rotations, dim=-1))
+    return replace(gaussians, rotations=_unit(gaussians.rotations))
 
 
 def as_read(gaussians: Gaussians, path: Path) -> Gaussians:
@@ -40,8 +41,7 @@ def as_read(gaussians: Gaussians, path: Path) -> Gaussians:
     bad = _not_finite(gaussians.float())
     if bad:
         raise UserError(f"{path} is damaged: NaN or infinity among its {bad}; export it again")
-    rotations = torch.nn.functional.normalize(gaussians.rotations.double(), dim=-1)
-    return replace(gaussians, rotations=rotations).float()
+    return replace(gaussians, rotations=_unit(gaussians.rotations.double())).float()
 
 
 def spatial_order(means: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
@@ -61,6 +61,12 @@ def spatial_order(means: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
 def to_levels(values: Tensor | np.ndarray, highest: int) -> np.ndarray:
     """Values in [0, 1] as whole numbers from 0 to `highest`, clamped, rounded to the nearest."""
     return np.rint(np.clip(np.asarray(values, dtype=np.float64), 0, 1) * highest).astype(np.uint32)
+
+
+def _unit(rotations: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Quaternions of norm 1; those that have it but for rounding stay as they are, bit for bit."""
+    unit = (rotations.norm(dim=-1, keepdim=True) - 1).abs() < ROUNDING
+    return torch.where(unit, rotations, torch.nn.functional.normalize(rotations, dim=-1))
 
 
 def _not_finite(gaussians: Gaussians) -> str:

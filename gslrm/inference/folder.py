@@ -10,7 +10,8 @@ from typing import Any
 
 from gslrm.errors import UserError
 from gslrm.export import write_json
-from gslrm.inference.task import changes, digest, input_digest
+from gslrm.inference.samples import input_digest
+from gslrm.inference.task import changes, digest
 
 SETTINGS = "inference.json"
 DONE = "done.json"  # in a sample's folder, which only complete ones have

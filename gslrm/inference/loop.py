@@ -114,7 +114,8 @@ class _Run:
             policy = mask_policy(self.reconstructor.dataset, self.reconstructor.config.mouse)
             stored = [read_view(view, policy) for view in sample.select(inputs)]
         with self.tally.timed("normalise"):
-            return self.reconstructor.place(sample, inputs, stored=stored)
+            placement = None if self.task.shared is None else self.task.shared.of(directory)
+            return self.reconstructor.place(sample, inputs, stored=stored, placement=placement)
 
     def forward(self, batch: Sequence[Loaded]) -> list[Reconstruction]:
         """The reconstructions of a batch."""

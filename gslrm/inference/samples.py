@@ -1,11 +1,13 @@
 """The samples of an inference run, whose names become the names of folders."""
 
+import hashlib
 import logging
 import os
 from collections import Counter
 from pathlib import Path
 
 from gslrm.data.lists import find_samples
+from gslrm.data.sample import CAMERA_FILE, read_sample
 from gslrm.errors import UserError
 
 RECIPE, REJECTED, PARTIAL = "prepare.json", "rejected", ".partial"  # of scripts/prepare_data.py
@@ -35,3 +37,18 @@ def choose_samples(path: Path) -> list[Path]:
             "give the recordings to separate runs"
         )
     return directories
+
+
+def input_digest(directory: Path) -> str:
+    """One word for a sample's files: its camera file, and the sizes of the images and masks that it names.
+
+    Times do not count, so that a copy elsewhere is the same sample.
+    """
+    try:
+        views = read_sample(directory).views
+        found = hashlib.sha256((directory / CAMERA_FILE).read_bytes())
+    except (UserError, OSError):
+        return "unreadable"
+    for path in (path for view in views for path in (view.image_path, view.mask_path)):
+        found.update(f"{path.stat().st_size if path.is_file() else None}\n".encode())
+    return found.hexdigest()

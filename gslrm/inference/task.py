@@ -4,12 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gslrm.clean import Filter
-from gslrm.data.sample import CAMERA_FILE, read_sample
-from gslrm.errors import UserError
+from gslrm.inference.recording import SharedPlacements
 from gslrm.model.adapter import fingerprint
 from gslrm.reconstruct import Reconstructor
 
@@ -30,6 +28,8 @@ class Task:
     """Gradient steps on each sample's Gaussians."""
     filters: tuple[Filter, ...] = ()
     """Those of `inference.clean`."""
+    shared: SharedPlacements | None = None
+    """How the samples are placed as frames of one recording; none places each by itself."""
 
 
 def describe_settings(reconstructor: Reconstructor, task: Task) -> dict[str, Any]:
@@ -46,6 +46,8 @@ def describe_settings(reconstructor: Reconstructor, task: Task) -> dict[str, Any
             "refine": task.refine,
         },
     }
+    if task.shared is not None:  # left out where it is not asked for: earlier folders stay valid
+        content["smooth_placement"] = {"reach": task.shared.reach, "frames": task.shared.frames}
     for section in ("model", "mouse", "inference", "render"):
         content[section] = getattr(config, section).model_dump(mode="json", exclude=ELSEWHERE.get(section))
     described: dict[str, Any] = json.loads(json.dumps(content))
@@ -62,21 +64,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def digest(settings: Mapping[str, Any]) -> str:
     """A description as one word."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def input_digest(directory: Path) -> str:
-    """One word for a sample's files: its camera file, and the sizes of the images and masks that it names.
-
-    Times do not count, so that a copy elsewhere is the same sample.
-    """
-    try:
-        views = read_sample(directory).views
-        found = hashlib.sha256((directory / CAMERA_FILE).read_bytes())
-    except (UserError, OSError):
-        return "unreadable"
-    for path in (path for view in views for path in (view.image_path, view.mask_path)):
-        found.update(f"{path.stat().st_size if path.is_file() else None}\n".encode())
-    return found.hexdigest()
 
 
 def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from gslrm.cameras import Cameras
-from gslrm.data.compiled import kernel
+from gslrm.compiled import kernel
 from gslrm.types import Rendering
 
 SURFACE = 0.5  # coverage from which a pixel shows the object

@@ -7,11 +7,10 @@ unit direction, and `own` [n] the view that it belongs to, which is not asked.
 """
 
 import math
-from collections.abc import Callable
-from inspect import unwrap
 
-import numba
 import numpy as np
+
+from gslrm.compiled import kernel
 
 SURFACE = 0.5  # coverage at which a point counts as inside a silhouette
 MARGIN = 1.12 / 0.9  # pixels cross a picture faster off its axis, and when a ray comes nearer
@@ -19,14 +18,6 @@ LONGEST = 0.1  # of the depth: the step for which `MARGIN` is made
 FAR_OUTSIDE = -6.0  # pixels: outside one mask by this, coverage in the others need not be known
 LEAVING = 2.0  # times longer steps inside: where a ray leaves need not be known as well
 VISIBLE = 0.3  # coverage from which a view shows colour at a point
-
-
-def kernel(function: Callable) -> Callable:
-    """Compile at the first call and cache on disk; calls release the interpreter lock.
-
-    Type checkers that wrap every function are unwrapped: numba cannot compile the wrapper.
-    """
-    return numba.njit(cache=True, error_model="numpy", nogil=True)(unwrap(function))
 
 
 @kernel

@@ -1,11 +1,6 @@
 """Input pixels' rays to where they meet the visual hull of the other views' masks, on the processor."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gslrm.cameras import Cameras, nearest_to_origin
+from gslrm.compiled import run_workers
 from gslrm.config import HullConfig
 from gslrm.model.hull_kernels import SURFACE, agree, march
 from gslrm.tensor_struct import TensorStruct
@@ -142,10 +138,11 @@ def colour_agreement(
         (seen := rays.raster(rays.distance[:, None].float(), like)[:, 0]) > 0, seen, torch.inf
     )  # a pixel without a hit hides nothing
     channels = np.zeros((len(rays.pixels), 4 + 2 * len(offsets)), np.float32)
-    _run(
+    run_workers(
         agree, _packed_rays(rays.origin, rays.direction), rays.pixels[:, 0].numpy(), rays.distance.double().numpy(),
         own_colours.float().cpu().numpy(), np.array(offsets), SLACK, packed.projection, packed.positions,
         packed.coverage, np.ascontiguousarray(weighted), front.numpy(), channels,
+        workers=torch.get_num_threads(),
     )  # fmt: skip
     return torch.from_numpy(channels)
 
@@ -164,9 +161,10 @@ def _march(
     middle = nearest_to_origin(origin, direction)[0].numpy()
     step = pace * config.step * middle / packed.focal[pixels[:, 0].numpy()]
     distance, thickness, best = (np.zeros(len(pixels), np.float32) for _ in range(3))
-    _run(
+    run_workers(
         march, _packed_rays(origin, direction), pixels[:, 0].numpy(), near, far, step, config.tolerated, whole,
         packed.projection, packed.focal, packed.coverage, packed.clear, distance, thickness, best,
+        workers=torch.get_num_threads(),
     )  # fmt: skip
     found = (torch.from_numpy(values) for values in (distance, thickness, best))
     return HullRays(pixels, origin.float(), direction.float(), *found)
@@ -201,18 +199,5 @@ def _distance(mask: np.ndarray) -> np.ndarray:
     """Pixels from each true pixel to the nearest false one; 0 at false ones. All true: as if false beyond the edge."""
     if mask.all():
         return np.full(mask.shape, float(max(mask.shape)))
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-@cache
-def _threads(process: int, count: int) -> ThreadPoolExecutor:
-    """Threads of one process: those of a parent do not survive a fork."""
-    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"hull-{process}")
-
-
-def _run(compiled: Callable, *arguments: Any) -> None:
-    """Call compiled(worker, workers, *arguments) on as many threads as torch uses."""
-    workers = torch.get_num_threads()
-    tasks = [_threads(os.getpid(), workers).submit(compiled, worker, workers, *arguments) for worker in range(workers)]
-    for task in tasks:
-        task.result()
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
+    return np.sqrt(np.rint(distance**2))  # whole squares: OpenCV's last bit depends on where the memory lies

@@ -7,18 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gslrm.data.masks import MaskPolicy
-from gslrm.data.placed_sample import PlacedSample, load_targets
 from gslrm.data.placement import Placement
 from gslrm.motion.smoothing import smooth_over_time
 from gslrm.similarity import Similarity
 
-REACH = 5  # frames on either side
 
-
-def smooth_placements(
-    placements: Sequence[Placement], times: Sequence[float], *, reach: int = REACH
-) -> list[Placement]:
+def smooth_placements(placements: Sequence[Placement], times: Sequence[float], *, reach: int) -> list[Placement]:
     """Placements of a recording's frames without what jumps from frame to frame.
 
     Each frame by itself takes its scale, and with `crop: fill` its focal length, from its own masks, so that they
@@ -27,8 +21,8 @@ def smooth_placements(
 
     Args:
         placements: one per frame, from samples that are in one world.
-        times: seconds, ascending.
-        reach: frames on either side that a centre is smoothed with.
+        times: in any unit, ascending.
+        reach: frames on either side that a centre is smoothed with; 0 leaves centres as they are.
 
     Raises:
         ValueError: times do not ascend, or are not as many as the placements.
@@ -45,16 +39,16 @@ def smooth_placements(
     ]
 
 
-def place_again(
-    placed: PlacedSample, placement: Placement, policy: MaskPolicy, background: Float[Tensor, "3"]
-) -> PlacedSample:
-    """The same input views of a sample, read and resampled for another placement.
-
-    Raises:
-        UserError: names the sample, its file and the cure.
-    """
-    moved = replace(placed, placement=placement)
-    return replace(moved, input=load_targets(moved, placed.input_index, policy, background))
+def rebased(placement: Placement, other_from_source: Similarity) -> Placement:
+    """The same placement of a sample whose cameras and Gaussians are in another world."""
+    scale = float(other_from_source.scale)
+    return replace(
+        placement,
+        world_from_source=placement.world_from_source.compose(other_from_source.inverse()),
+        center=other_from_source.apply(placement.center),
+        density=placement.density / scale,
+        footprint=None if placement.footprint is None else placement.footprint * scale,
+    )
 
 
 def _placed(

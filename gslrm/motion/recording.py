@@ -63,11 +63,40 @@ def find_reconstructions(output: Path, samples: Path | None = None) -> list[Reco
     files = sorted(output.glob(f"*/{GAUSSIANS}"))
     if not files:
         raise UserError(f"{output} holds no */{GAUSSIANS}; give the --output of inference.py")
-    found = [_reconstructed(file, samples) for file in files]
-    numbers = [frame.number for frame in found]
-    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        found = [replace(frame, number=number) for number, frame in enumerate(found)]
-    return _in_one_world(output, sorted(found, key=lambda frame: frame.number))
+    numbers = frame_numbers([file.parent.name for file in files])
+    found = [_reconstructed(file, number, samples) for file, number in zip(files, numbers, strict=True)]
+    return _in_one_world(sorted(found, key=lambda frame: frame.number))
+
+
+def frame_numbers(names: Sequence[str]) -> list[int]:
+    """What frames of different names count: the number at the end of each, or else their place in the names' order."""
+    digits = [NUMBER.search(name) for name in names]
+    numbers = [int(found[1]) for found in digits if found]
+    if len(set(numbers)) == len(names):
+        return numbers
+    place = {name: number for number, name in enumerate(sorted(names))}
+    return [place[name] for name in names]
+
+
+def ways_to_one_world(names: Sequence[str], worlds: Sequence[Similarity | None]) -> list[Similarity | None]:
+    """From each sample's world to that of all; none where they are in one already.
+
+    Args:
+        names: of the samples.
+        worlds: how each sample's world follows from that of the recording, none where nobody knows.
+
+    Raises:
+        UserError: some know the recording's world and others do not.
+    """
+    known = [world for world in worlds if world is not None]
+    if not known or (len(known) == len(worlds) and all(_is_same(world, known[0]) for world in known)):
+        return [None] * len(worlds)
+    if len(known) < len(worlds):
+        raise UserError(
+            f"the samples are in worlds of their own and {names[worlds.index(None)]} does not say how it lies in that "
+            "of the recording; prepare all of them with --world rig or --world recording, and name them with --samples"
+        )
+    return [world.inverse() for world in known]
 
 
 def frames_of(
@@ -118,15 +147,14 @@ def _density(frame: Reconstructed) -> float | None:
     return density if density is None or frame.to_shared is None else density / float(frame.to_shared.scale)
 
 
-def _reconstructed(file: Path, samples: Path | None) -> Reconstructed:
+def _reconstructed(file: Path, number: int, samples: Path | None) -> Reconstructed:
     name = file.parent.name
-    digits = NUMBER.search(name)
     noted = _noted(file.with_name(DONE))
     folder = noted.source if samples is None else samples / name
     if samples is None and folder is not None and not folder.is_dir():  # the samples have moved since
         folder = None
     sample = None if folder is None else read_sample(folder)
-    return Reconstructed(name, file, int(digits[1]) if digits else -1, sample, noted)
+    return Reconstructed(name, file, number, sample, noted)
 
 
 def _noted(path: Path) -> Noted:
@@ -144,18 +172,10 @@ def _noted(path: Path) -> Noted:
         raise UserError(f"{path} cannot be used ({error}); let inference.py --redo make the sample again") from error
 
 
-def _in_one_world(output: Path, found: list[Reconstructed]) -> list[Reconstructed]:
+def _in_one_world(found: list[Reconstructed]) -> list[Reconstructed]:
     worlds = [None if frame.sample is None else frame.sample.world_from_source for frame in found]
-    known = [world for world in worlds if world is not None]
-    if not known or (len(known) == len(found) and all(_is_same(world, known[0]) for world in known)):
-        return found
-    if len(known) < len(found):
-        name = next(frame.name for frame, world in zip(found, worlds, strict=True) if world is None)
-        raise UserError(
-            f"{output}: the samples are in worlds of their own and {name} does not say how it lies in that of the "
-            "recording; prepare all of them with --world rig or --world recording, and name them with --samples"
-        )
-    return [replace(frame, to_shared=world.inverse()) for frame, world in zip(found, known, strict=True)]
+    ways = ways_to_one_world([frame.name for frame in found], worlds)
+    return [replace(frame, to_shared=way) for frame, way in zip(found, ways, strict=True)]
 
 
 def _is_same(left: Similarity, right: Similarity) -> bool:

@@ -45,7 +45,7 @@ class TurnMeter:
                 self._steps.append(_difference(before, picture))
             first = picture if first is None else first
             before = picture
-            self._areas.append(float(rendering.alpha.double().sum()))
+            self._areas.append(float(rendering.alpha.sum()))
             yield rendering
         if first is not None and before is not None:
             self._steps.append(_difference(before, first))
@@ -132,7 +132,7 @@ def _told(view: dict[str, Any]) -> str:
 
 
 def _difference(left: torch.Tensor, right: torch.Tensor) -> float:
-    return float((left - right).abs().double().sum() / 3)
+    return float((left - right).abs_().sum()) / 3
 
 
 def _apart(left: float, right: float) -> float:

@@ -1,15 +1,14 @@
-"""How the numba kernels of this folder are compiled, cached and spread over threads."""
+"""How the numba kernels of this folder are compiled, where they call helpers of its other files."""
 
 import hashlib
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from inspect import unwrap
 from pathlib import Path
-from typing import Any
 
 import numba
+
+from gslrm.compiled import kernel as compile_alone
 
 
 def helper(function: Callable) -> Callable:
@@ -28,31 +27,11 @@ def _source_digest() -> str:
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile at the first call and cache on disk; calls release the interpreter lock.
+    """`compiled.kernel` that may call helpers of any file of this backend.
 
-    Numba alone would keep a cached kernel when a helper in another file has changed. Type checkers that wrap every
-    function are unwrapped: kernels have no annotations, and numba cannot compile the wrapper.
+    Numba alone would keep a cached kernel when a helper in another file has changed.
     """
-    compiled = numba.njit(cache=True, error_model="numpy", nogil=True)(unwrap(function))
+    compiled = compile_alone(function)
     if cache_file := getattr(getattr(compiled, "_cache", None), "_cache_file", None):
         cache_file._source_stamp = _source_digest()
     return compiled
-
-
-@cache
-def _threads(process: int, count: int) -> ThreadPoolExecutor:
-    """Threads of one process: those of a parent do not survive a fork."""
-    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"rasterizer-{process}")
-
-
-def run_workers(compiled: Callable, *arguments: Any) -> None:
-    """Call compiled(worker, workers, *arguments) for as many workers as numba has threads (numba.set_num_threads).
-
-    Unlike numba's own parallel loops this needs no OpenMP, which does not survive a fork, and compiles twice as fast.
-    """
-    workers = numba.get_num_threads()
-    others = range(1, workers)
-    tasks = [_threads(os.getpid(), workers - 1).submit(compiled, worker, workers, *arguments) for worker in others]
-    compiled(0, workers, *arguments)
-    for task in tasks:
-        task.result()

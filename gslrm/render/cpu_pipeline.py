@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gslrm.compiled import run_workers
 from gslrm.render.cpu_blending import blend
 from gslrm.render.cpu_blending_backward import MOMENTS, unblend
 from gslrm.render.cpu_blocks import CHANNELS, MAX_LIST, PIXEL_STATES, TILE
-from gslrm.render.cpu_compile import run_workers
 from gslrm.render.cpu_projection import CHUNK, SPLAT_SIZE, VIEW_MARGIN, project
 from gslrm.render.cpu_projection_backward import CAMERA_GRADIENT, unproject
 from gslrm.render.cpu_tiles import list_tiles

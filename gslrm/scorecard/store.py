@@ -13,6 +13,7 @@ from gslrm.export import write_json
 from gslrm.scorecard.settings import Setting
 
 FOLDER = "settings"
+BLOCK = 2**20  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,14 @@ def fingerprint(path: Path) -> str:
     Raises:
         UserError: it cannot be read.
     """
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(BLOCK):
+                digest.update(block)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _content(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from gslrm.errors import UserError
 from gslrm.model.gslrm import GSLRM
 from gslrm.model.lgm import LGM
 
+VARIANTS = 4  # of a stage's code: with and without gradients, for the first size alone and for any
+
 
 def require_compiler() -> None:
     """Look for the C++ compiler that torch.compile calls: for its kernels on a CPU, for their launchers on a card.
@@ -26,9 +28,19 @@ def require_compiler() -> None:
 def compile_blocks(model: GSLRM | LGM) -> None:
     """Compile each block of the network in place, at its first call.
 
-    Blocks of a transformer share their compiled code, so it is made once and not once per block. Parameters keep their
-    names. Embedding and heads gain nothing: rays, hulls and activations change shape with every view.
+    Blocks of a transformer share their compiled code, so it is made once and not once per block; stages of LGM differ
+    in widths and have one each. Parameters keep their names. Embedding and heads gain nothing: rays, hulls and
+    activations change shape with every view.
     """
+    if isinstance(model, LGM):
+        _allow_variants(VARIANTS * len(model.blocks()))
     varying = model.config.drop_background  # as many tokens as a sample has foreground: no code for each number
     for block in model.blocks():
         block.compile(dynamic=True if varying else None)
+
+
+def _allow_variants(count: int) -> None:
+    """Torch leaves the rest as it is after 8 variants of a function, and `big` has six stages on the way down alone."""
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, count)

@@ -125,7 +125,7 @@ def _write_scores(
         score
         for view in _pictured(reconstruction, list(rendered))
         for score in score_sample(
-            reconstructor, reconstruction, (view,), truth=truth, painter=partial(_drawn, rendered[view])
+            reconstructor, reconstruction, (view,), baselines={}, truth=truth, painter=partial(_drawn, rendered[view])
         )
     ]
     if scores:

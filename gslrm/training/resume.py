@@ -49,7 +49,7 @@ def _restore_newest(trainer: Trainer) -> None:
 
 def way_on(trainer: Trainer, choice: str, *, load: Path | None = None) -> str:
     """Where an interrupted run stands, and what to type to go on from there."""
-    done, kept, total = trainer.position.passes, trainer.boundary.position.passes, trainer.plan.stop
+    done, kept, total = trainer.position.passes, trainer.course.boundary.position.passes, trainer.plan.stop
     name = trainer.stop.name or "a signal to another process"
     where = f"interrupted by {name} after pass {done} of {total}; "
     if not kept:

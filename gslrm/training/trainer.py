@@ -4,14 +4,12 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gslrm.cli import progress
 from gslrm.config import Config
 from gslrm.data import build_dataset, load_batches
-from gslrm.errors import UserError
 from gslrm.model import build_model
 from gslrm.model.adapt import trainable_table
 from gslrm.model.gslrm import GSLRM
@@ -24,20 +22,20 @@ from gslrm.training.best import Best, BestMetric
 from gslrm.training.checkpoint import CheckpointFolder, load_checkpoint
 from gslrm.training.compilation import compile_blocks
 from gslrm.training.cost import PassClock
+from gslrm.training.course import Course
 from gslrm.training.guard import GuardedUpdate
 from gslrm.training.interrupt import Interrupted, StopSignals
 from gslrm.training.log import METRICS_FILE, RunLog
-from gslrm.training.optim import build_optimizer, learning_rate
+from gslrm.training.optim import build_optimizer
 from gslrm.training.plan import PassPlan, Position, require_same_place
 from gslrm.training.processes import ALONE, Processes
 from gslrm.training.profile import Tracer
 from gslrm.training.recorder import Recorder
 from gslrm.training.report import write_report
-from gslrm.training.run_state import Boundary, RunState
+from gslrm.training.run_state import RunState
 from gslrm.training.runtime import random_state, require_machine, restore_random_state, seed_everything, seed_process
 from gslrm.training.saver import Saver
 from gslrm.training.sharding import Spread, agree_on_losses
-from gslrm.training.skips import UpdateReport, describe, diagnose
 from gslrm.training.spoiled import render_targets
 from gslrm.training.validation import Validation
 from gslrm.types import Batch, Rendering
@@ -84,12 +82,11 @@ class Trainer:
         self.stop, self.stopped = StopSignals(processes), False
         self.validation.pause = self.stop.check
         self.plan = PassPlan.of(config, samples=len(self.dataset), processes=processes.count)
-        self.position = Position()
         if processes.count > 1:
             seed_process(config.training.runtime.seed, rank=processes.rank, passes=0)
-        self.boundary = Boundary.here(self.position)
-        self.losses_finite = True
-        self.names: list[str] = []  # samples of the passes that the next update accumulates
+        self.course = Course(
+            config.training, self.update, plan=self.plan, processes=processes, adaptation=self.adaptation
+        )
         self.clock = PassClock(self.runtime.device)
         self.wandb_id = uuid.uuid4().hex[:8]
 
@@ -106,6 +103,11 @@ class Trainer:
         if options.sharded:
             return Saver(self.checkpoints, processes=processes, write=write_sharded, in_parts=True)
         return Saver(self.checkpoints, processes=processes, asynchronous=options.async_save)
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.course.position
 
     def run(self) -> bool:
         """Train to the end of the schedule, or to the early stop, or until a signal asks for the end.
@@ -175,7 +177,7 @@ class Trainer:
             yield
         except Interrupted:
             self.stopped = True
-            if self.boundary.position.passes:
+            if self.course.boundary.position.passes:
                 self.save(required=True)
             raise
 
@@ -191,15 +193,12 @@ class Trainer:
                     self.update.backward(own.total / self.plan.accumulate)
                 elif last:
                     self.spread.forget_own_gradients(self.update.optimizer)
-        self.position = replace(self.position, passes=self.position.passes + 1)
-        begins = self.plan.begins_update(self.position.passes)
-        self.losses_finite = finite and (begins or self.losses_finite)
-        self.names = [*([] if begins else self.names), *batch.names]
+        self.course.gather(batch.names, losses_finite=finite)
         values = {f"train/{name}": float(value.detach()) for name, value in report.terms.items()}
-        values |= {"train/loss": float(report.total.detach()), "train/lr": self.set_learning_rate()}
+        values |= {"train/loss": float(report.total.detach()), "train/lr": self.course.set_learning_rate()}
         with self.clock.part("update"):
-            if self.plan.ends_update(self.position.passes):
-                values |= self.take_update() | self.adaptation.scalars()
+            if last:
+                values |= self.course.take_update()
         return values, rendering
 
     def step(self, batch: Batch) -> tuple[LossReport, Rendering]:
@@ -214,42 +213,6 @@ class Trainer:
             report = self.losses(gaussians, rendering, batch, step=self.position.passes)
         return report, rendering
 
-    def set_learning_rate(self) -> float:
-        """Set the rate of the next update from the number of updates taken; skipped ones do not advance it."""
-        optimizer, schedule = self.config.training.optimizer, self.config.training.schedule
-        start = self.boundary.schedule_start
-        rate = learning_rate(
-            self.position.updates + 1 - start,
-            peak=optimizer.lr,
-            warmup=schedule.warmup,
-            total=self.plan.updates - start + 1,
-        )
-        for group in self.update.optimizer.param_groups:
-            group["lr"] = rate * group["lr_share"]
-        return rate
-
-    def take_update(self) -> dict[str, float]:
-        """Take or skip the accumulated update, and return what to log of it."""
-        report, position = self.update(losses_finite=self.losses_finite), self.position
-        self.position = replace(position, updates=position.updates + report.taken, skips=position.skips.after(report))
-        if report.taken:
-            self.adaptation.after_update()
-        else:
-            self._warn_of_skip(report)
-        self.boundary = Boundary.here(self.position, self.boundary.schedule_start)
-        scale = {"train/scale": report.scale} if self.runtime.needs_scaler else {}
-        return {"train/grad_norm": report.gradient_norm, **self.position.skips.figures(), **scale}
-
-    def _warn_of_skip(self, report: UpdateReport) -> None:
-        names = [name for own in self.processes.gather(self.names) for name in own]
-        if self.processes.main:
-            logger.warning("pass %d: update skipped: %s", self.position.passes, describe(report, names))
-
-    def _require_progress(self) -> None:
-        config, skips = self.config.training.runtime, self.position.skips
-        if skips.strikes >= config.max_skipped_updates:
-            raise UserError(diagnose(skips, self.update.last, self.names, config))
-
     def after_pass(self, recorder: Recorder, values: dict[str, float], batch: Batch, rendering: Rendering) -> None:
         """Log, draw, validate and save where the pass number asks for it.
 
@@ -259,9 +222,9 @@ class Trainer:
         step, last, best = self.position.passes, self.position.passes == self.plan.stop, None
         values |= self.saver.scalars(settled=last)
         skipped = bool(values.get("train/skipped_updates"))
-        names = self.names if skipped else batch.names
+        names = self.course.names if skipped else batch.names
         recorder.figures(step, values, batch, rendering, names=names, ask=last or skipped)
-        self._require_progress()
+        self.course.require_progress()
         recorder.pictures(step, batch, rendering)
         if self.config.validation.enabled and (step % self.config.validation.val_every == 0 or last):
             best = self.validate(recorder.log, step)
@@ -275,7 +238,7 @@ class Trainer:
             The run's new best where these weights are the best so far.
         """
         state = random_state()
-        self.validation_due = step == self.boundary.position.passes  # else a resumed run comes by here again
+        self.validation_due = step == self.course.boundary.position.passes  # else a resumed run comes by here again
         self.model.eval()
         with self.adaptation.averaged(), self.spread.whole(self.model):
             report = self.validation.run(self.reconstructor, self.processes)
@@ -285,7 +248,7 @@ class Trainer:
             log.scalars(step, report.scalars)
             log.picture(step, "val/gt_vs_pred", report.picture)
         self.validation_due = False
-        return self.best_metric.better(report.scalars, self.saver.best, step=self.boundary.position.passes)
+        return self.best_metric.better(report.scalars, self.saver.best, step=self.course.boundary.position.passes)
 
     def save(self, best: Best | None = None, *, required: bool = False) -> None:
         """Write a checkpoint of the last whole update, the run's `best` if it is that.
@@ -295,7 +258,7 @@ class Trainer:
         """
         best = best or self.saver.best
         state = self.state.capture(
-            self.boundary,
+            self.course.boundary,
             wandb_id=self.wandb_id,
             config=self.config.model_dump(mode="json"),
             best=best and best.to_content(),
@@ -304,7 +267,7 @@ class Trainer:
         )
         if not self.saver.in_parts:
             state = gathered(state, keep=self.processes.main)
-        self.saver.save(state, step=self.boundary.position.passes, best=best, required=required)
+        self.saver.save(state, step=self.course.boundary.position.passes, best=best, required=required)
 
     def restore(self, content: dict[str, Any], *, path: Path, foreign: bool = False) -> None:
         """Go on from a checkpoint's content.
@@ -313,8 +276,7 @@ class Trainer:
             UserError: it holds another network, or its passes took another number of samples.
         """
         self.plan.require_same_batch(content, path)
-        self.boundary = self.state.restore(content, path=path, foreign=foreign)
-        self.position = self.boundary.position
+        self.course.go_on(self.state.restore(content, path=path, foreign=foreign))
         self.wandb_id = content["wandb_id"]
         if not foreign:
             self.validation_due = content.get("validation_due", False)
@@ -328,6 +290,6 @@ class Trainer:
         self.restore(load_checkpoint(path), path=path, foreign=True)
         optimizer = self.config.training.optimizer
         if optimizer.reset_lr:
-            self.boundary = replace(self.boundary, schedule_start=self.position.updates)
+            self.course.begin_schedule()
         if optimizer.reset_weight_decay:
             self.state.reset_weight_decay(optimizer)

@@ -85,28 +85,16 @@ def write_page(
         UserError: a file is damaged, or all Gaussians of the first moment are nearly transparent.
     """
     parts, models = _Parts(), []
-    center, radius = scenes[0].ball
+    first = _about(scenes[0])
     for number, scene in enumerate(scenes):
-        frames, place = [], center.tolist()
+        frames, place = [], first["center"]
         for index, moment in enumerate(track(scene.moments)):
             gaussians = moment.load() if reduce is None else reduce(moment.load())
             entry = _frame(moment, gaussians, place, name=f"{number}-{index}", parts=parts, side=picture_side)
             place = entry["center"]
             frames.append(entry)
         models.append({"name": scene.title, "frames": frames})
-    content = {
-        "title": scenes[0].title,
-        "up": scenes[0].up.tolist(),
-        "unit": scenes[0].unit,
-        "rate": scenes[0].rate,
-        "center": center.tolist(),
-        "radius": radius,
-        "start": _start(scenes[0], center.tolist()),
-        "models": models,
-        "rigs": parts.rigs,
-        "pictures": parts.pictures,
-    }
-    text = page_text(content, parts.blocks)
+    text = page_text(first | {"models": models, "rigs": parts.rigs, "pictures": parts.pictures}, parts.blocks)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     splats, pictures = sum(map(len, parts.blocks)), sum(map(len, parts.pictures))
@@ -133,6 +121,20 @@ def page_text(content: dict[str, Any], blocks: Sequence[str]) -> str:
     }
     head, *rest = _resource("page.html").split("{{")
     return head + "".join(parts["{{" + piece.partition("}}")[0] + "}}"] + piece.partition("}}")[2] for piece in rest)
+
+
+def _about(scene: Scene) -> dict[str, Any]:
+    """What the page says of its first scene as a whole."""
+    center, radius = scene.ball
+    return {
+        "title": scene.title,
+        "up": scene.up.tolist(),
+        "unit": scene.unit,
+        "rate": scene.rate,
+        "center": center.tolist(),
+        "radius": radius,
+        "start": _start(scene, center.tolist()),
+    }
 
 
 def _resource(name: str) -> str:

@@ -144,12 +144,11 @@ def _error_scale(max_error: float) -> Scale:
 
 def _depth_range(rendering: Rendering) -> tuple[float, float]:
     """Nearest and farthest surface of all views, without the rarest hundredth at either end."""
-    depths = rendering.depth[rendering.alpha >= SURFACE].double().numpy()
-    if not depths.size:
+    ranked = rendering.depth[rendering.alpha >= SURFACE].double().sort().values
+    if not len(ranked):
         return 0.0, 1.0
-    ranked = sorted(depths.tolist())
     rare = len(ranked) // 100
-    near, far = ranked[rare], ranked[-1 - rare]
+    near, far = float(ranked[rare]), float(ranked[-1 - rare])
     return near, far if far > near else near + 1.0
 
 

@@ -94,6 +94,8 @@ def fit(images: Float[Tensor, "v c h w"]) -> Float[Tensor, "v c h2 w2"]:
     if width > MAX_CELL:
         return torch.nn.functional.interpolate(images, (round(height * MAX_CELL / width), MAX_CELL), mode="area")
     factor = -(-MIN_CELL // width)
+    if factor == 1:
+        return images
     return images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
 

@@ -12,15 +12,16 @@ from torch import Tensor
 from gslrm import harmonics as sh
 from gslrm.types import Gaussians, matrix_from_quaternion
 from gslrm.visualize.colours import DEPTH, HEAT, Stops, colour_ramp
+from gslrm.visualize.discs import paint_discs
 from gslrm.visualize.sheet import INK, Column, Picture, Scale, scale_strip, sheet
 
 PANEL = 420  # pixels
 THICKNESS = 0.15  # of the panel's half width, on either side of the cut
 MIN_OPACITY = 1 / 255  # fainter Gaussians change no pixel
-MAX_DRAWN = 40_000  # of a slab: the most opaque ones
 SEEN_SHARE = 0.98  # of all opacity that lies within the panels, so that a far floater does not shrink the rest
 MARGIN = 1.15
-DOT = 1.5  # pixels, radius of a centre in the rows of opacity and size
+EDGE = 0.5  # pixels that discs are drawn wider, so that fog of tiny ones is seen
+DOT = 2.0  # pixels, radius of a centre in the rows of opacity and size
 AXES = "xyz"
 # Axis to the right, axis upwards (z where it shows), axis that is cut, and the end of it from which one looks.
 SLABS = ((0, 1, 2, 1.0), (0, 2, 1, -1.0), (1, 2, 0, 1.0))
@@ -88,7 +89,6 @@ def _slab(gaussians: Gaussians, frame: _Frame, right: int, up: int, cut: int, si
         f"{AXES[right]} right, {AXES[up]} up\n{AXES[cut]} = {frame.center[cut]:.3g} "
         f"± {THICKNESS * frame.half_width:.2g}: {len(chosen)} Gaussians"
     )
-    chosen = chosen[gaussians.opacities[chosen].argsort(descending=True)[:MAX_DRAWN]]
     chosen = chosen[(side * offset[chosen, cut]).argsort()]
     part = gaussians[chosen]
     position = torch.stack([offset[chosen, right], -offset[chosen, up]], dim=-1) * PANEL / 2 + PANEL / 2
@@ -109,24 +109,24 @@ def _panels(slabs: list[_Slab], draw: Callable[[_Slab], Image.Image]) -> Float[T
 
 
 def _discs(slab: _Slab, frame: _Frame, unit: str) -> Image.Image:
-    colours = (sh.rgb_from_degree_0(slab.gaussians.harmonics[:, 0]).clamp(0, 1) * 255).round().int().tolist()
-    alphas = (slab.gaussians.opacities * 255).round().int().tolist()
-    radii = slab.radius.clamp_min(0.5).tolist()
-    paper = Image.new("RGB", (PANEL, PANEL), (255, 255, 255))
-    draw = ImageDraw.Draw(paper, "RGBA")  # blends instead of replacing
-    for (x, y), radius, colour, alpha in zip(slab.position.tolist(), radii, colours, alphas, strict=True):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*colour, alpha))
-    _ruler(draw, frame, unit)
+    colours = sh.rgb_from_degree_0(slab.gaussians.harmonics[:, 0]).clamp(0, 1)
+    paper = _painted(slab, slab.radius + EDGE, colours, slab.gaussians.opacities)
+    _ruler(ImageDraw.Draw(paper), frame, unit)
     return paper
 
 
 def _dots(slab: _Slab, value: Float[Tensor, "n"], stops: Stops) -> Image.Image:
-    colours = (colour_ramp(value[None, None, None], stops)[0, :, 0].T * 255).round().int().tolist()
-    paper = Image.new("RGB", (PANEL, PANEL), (255, 255, 255))
-    draw = ImageDraw.Draw(paper)
-    for (x, y), colour in zip(slab.position.tolist(), colours, strict=True):
-        draw.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), fill=tuple(colour))
-    return paper
+    colours = colour_ramp(value[None, None, None], stops)[0, :, 0].T
+    return _painted(slab, torch.full_like(slab.radius, DOT), colours, torch.ones_like(slab.radius))
+
+
+def _painted(
+    slab: _Slab, radius: Float[Tensor, "n"], colours: Float[Tensor, "n 3"], opacities: Float[Tensor, "n"]
+) -> Image.Image:
+    """Discs at the Gaussians' places on white paper, the farthest first."""
+    paper = np.ones((PANEL, PANEL, 3), np.float32)
+    paint_discs(paper, *(values.contiguous().numpy() for values in (slab.position, radius, colours, opacities)))
+    return Image.fromarray((paper * 255).round().astype(np.uint8))
 
 
 def _ruler(draw: ImageDraw.ImageDraw, frame: _Frame, unit: str) -> None:

@@ -12,6 +12,7 @@ from gslrm import export
 from gslrm.clean import parse_filters
 from gslrm.clean.cost import measure
 from gslrm.clean.reconstruction import clean_reconstruction
+from gslrm.clean.summary import cleaning_text, read_reports
 from gslrm.config import InferenceConfig
 from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
@@ -37,6 +38,21 @@ def test_the_report_says_how_many_stay_and_what_it_costs_at_both_kinds_of_views(
         assert set(scores) == {"psnr_crop", "psnr_fg", "mask_iou"}
         for score in scores.values():
             assert score["change"] == pytest.approx(score["after"] - score["before"])
+
+
+def test_a_run_tells_the_share_that_stays_and_the_mean_cost(made, tmp_path):
+    reports = [clean_reconstruction(*made, parse_filters(f"opacity:{bound}"))[1] for bound in (0.2, 0.4)]
+    for number, report in enumerate(reports):
+        export.write_json(tmp_path / f"sample_{number}" / "clean.json", report)
+    assert read_reports(tmp_path) == reports
+    first, *rest = cleaning_text(reports).splitlines()
+    before, after = (sum(report["steps"][0][when] for report in reports) for when in ("before", "after"))
+    assert first == f"{after} of {before} Gaussians stay ({100 * after / before:.1f}%) in 2 samples"
+    change = sum(report["cost"]["heldout"]["psnr_crop"]["change"] for report in reports) / 2
+    assert rest[1].startswith(f"heldout views: psnr_crop {change:+.2f}, ")
+    (tmp_path / "sample_1/clean.json").write_text("{")
+    with pytest.raises(UserError, match="--redo"):
+        read_reports(tmp_path)
 
 
 def test_held_out_views_are_those_that_were_not_given(made):

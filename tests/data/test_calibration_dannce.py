@@ -3,17 +3,8 @@
 import numpy as np
 import pytest
 import scipy.io
-from calibration_helpers import (
-    FAMILIES,
-    FIVE,
-    assert_same_cameras,
-    cell,
-    dannce_content,
-    dannce_parameters,
-    rig_of,
-    save_matlab_5,
-    save_matlab_73,
-)
+from calibration_helpers import FAMILIES, FIVE, assert_same_cameras, dannce_content, dannce_parameters, rig_of
+from matlab_helpers import cell, save_matlab_5, save_matlab_73
 
 from gslrm.data.calibration import read_calibration
 from gslrm.data.rig import Lens

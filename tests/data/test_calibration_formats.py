@@ -18,12 +18,11 @@ from calibration_helpers import (
     named,
     rig_of,
     shifted,
-    write_colmap_binary,
-    write_colmap_text,
     write_easymocap,
     write_jarvis,
     write_opencv,
 )
+from colmap_helpers import write_colmap_binary, write_colmap_text
 
 from gslrm.data.calibration import read_calibration
 from gslrm.data.rig import Lens

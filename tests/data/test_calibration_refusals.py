@@ -11,11 +11,11 @@ from calibration_helpers import (
     lab_rig,
     named,
     rig_of,
-    save_matlab_5,
     write_explicit,
     write_mammal,
     write_opencv,
 )
+from matlab_helpers import save_matlab_5
 from scipy.spatial.transform import Rotation
 
 from gslrm.data.calibration import FORMATS, check_unit, read_calibration

@@ -4,7 +4,7 @@ import pytest
 import torch
 from recording_helpers import HEIGHT, WIDTH, Photographer, animal, raw_rig
 
-from gslrm.data.lens import Cutout, coverage_of_frame, resample, samples_per_pixel, source_pixels
+from gslrm.data.lens import Cutout, resample, samples_per_pixel, source_pixels
 from gslrm.data.rig import Lens, RigCamera
 from gslrm.data.transforms import turn_to
 
@@ -77,7 +77,8 @@ def test_a_cutout_gives_what_the_whole_picture_gives():
 def test_what_the_raw_picture_does_not_show_is_empty():
     camera = raw_rig().cameras[3]
     wide = turn_to(camera.pinhole(), ANIMAL, focal=60.0, size=96)
-    shown = coverage_of_frame(camera, wide)
+    where = source_pixels(camera, wide)
+    shown = ((where >= 0) & (where <= [WIDTH - 1, HEIGHT - 1])).min(axis=-1).astype(np.float32)
     full = resample(Cutout(0, 0, np.ones((HEIGHT, WIDTH, 1), np.float32)), camera, wide)[..., 0]
     assert 0.1 < shown.mean() < 0.4
     assert full[shown == 0].mean() < 0.02

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mask_helpers import animal, iou
 
-from gslrm.data.mask_given import black_border, from_alpha, from_white, threshold_given
+from gslrm.data.mask_given import black_border, from_white, threshold_given
 
 SOFT = animal().coverage
 HARD = SOFT > 0.5
@@ -52,17 +52,6 @@ class TestThreshold:
         noise = (np.random.default_rng(0).random(HARD.shape) < 0.05).astype(np.uint8)
         for grey in (np.zeros_like(noise), noise, 3 * noise):
             assert not (threshold_given(grey) > 0.5).any()
-
-
-class TestAlpha:
-    def test_the_alpha_channel_is_the_coverage(self):
-        np.testing.assert_array_equal(from_alpha(np.dstack([np.zeros((*SOFT.shape, 3), np.float32), SOFT])), SOFT)
-
-    def test_no_or_an_opaque_alpha_channel_is_refused(self):
-        with pytest.raises(ValueError, match="no alpha"):
-            from_alpha(np.zeros((4, 4, 3), np.float32))
-        with pytest.raises(ValueError, match="opaque"):
-            from_alpha(np.ones((4, 4, 4), np.float32))
 
 
 class TestWhite:

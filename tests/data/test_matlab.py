@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 import scipy.io
-from calibration_helpers import cell, save_matlab_73
+from matlab_helpers import cell, save_matlab_73
 
 from gslrm.data.formats.matlab import is_matlab, read_matlab
 from gslrm.errors import UserError

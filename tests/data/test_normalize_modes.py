@@ -1,6 +1,5 @@
 """Every way of placing keeps multi-view geometry exactly, and can be undone exactly; the ablation does not."""
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -9,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import BALL
-from helpers import ball_coverage, random_rotation, ring, write_ball_sample
+from helpers import random_rotation, ring, write_ball_sample
+from placement_helpers import assert_same_camera, mouse_of, scene, warp_error
 from pydantic import ValidationError
 
 from gslrm import config_check
 from gslrm.cameras import Cameras
-from gslrm.config import DatasetConfig, MouseConfig
+from gslrm.config import DatasetConfig
 from gslrm.config_io import config_from_mapping, load_config
 from gslrm.data import placed_sample
 from gslrm.data.masks import MaskPolicy, read_view
 from gslrm.data.normalize import place_object, place_sightings
 from gslrm.data.placed_sample import place_sample
 from gslrm.data.rig import Lens, RigCamera, directions_world
-from gslrm.data.sample import read_sample, write_sample
+from gslrm.data.sample import read_sample
 from gslrm.data.sightings import Sighting, outline, sight
 from gslrm.data.transforms import homography
 from gslrm.errors import UserError
 from gslrm.similarity import Similarity
-from gslrm.tensor_struct import stack
 
 ARENA = [50.0, 55.0, 20.0]
 MODES = [
@@ -38,18 +37,6 @@ MODES = [
     {"crop": "pretrained", "center": ARENA},
 ]
 SIZE = 96
-
-
-def scene(count: int = 6, size: int = 160) -> tuple[list[np.ndarray], list[Cameras]]:
-    """Masks of the ball and cameras of a rig in millimetres with pixels that are not square."""
-    cameras = ring(count, size=size)
-    ball = torch.tensor(BALL, dtype=torch.float64)
-    views = [cameras[index] for index in range(count)]
-    return [ball_coverage(camera, ball, 30.0).astype(np.float32) for camera in views], views
-
-
-def mouse_of(**settings: object) -> MouseConfig:
-    return MouseConfig.model_validate({"normalize_cameras": True} | settings)
 
 
 class TestScaleAndCentre:
@@ -187,8 +174,8 @@ class TestGeometry:
         masks, cameras = scene()
         placement = place_object(masks, cameras, size=SIZE, mouse=mouse_of(**mode))
         for camera in cameras:
-            assert_same(placement.to_source(placement.to_world(camera)), camera)
-            assert_same(placement.to_source(placement.network_camera(camera)), placement.crop_camera(camera))
+            assert_same_camera(placement.to_source(placement.to_world(camera)), camera)
+            assert_same_camera(placement.to_source(placement.network_camera(camera)), placement.crop_camera(camera))
 
     def test_raw_pictures_with_a_lens_are_placed_like_undistorted_ones(self):
         """The same rig once as pinhole cameras and once with distortion and skew: outlines become the same rays."""
@@ -229,7 +216,9 @@ class TestEachCameraAtOneDistance:
             assert float(found.position.norm()) == pytest.approx(2.7, abs=1e-12)
             assert torch.equal(found.world_from_camera[:3, :3], expected.world_from_camera[:3, :3])
             assert torch.equal(found.focal, expected.focal) and torch.equal(found.center, expected.center)
-            assert_same(moved.to_world(camera), straight.to_world(camera))  # truth is told by the similarity alone
+            assert_same_camera(
+                moved.to_world(camera), straight.to_world(camera)
+            )  # truth is told by the similarity alone
 
     def test_the_ablation_is_told_of_when_it_is_configured_and_nothing_else_is(self, caplog):
         config_check._tell_once.cache_clear()
@@ -245,51 +234,6 @@ class TestEachCameraAtOneDistance:
     def test_a_scale_by_the_object_contradicts_a_fixed_distance(self, wrong):
         with pytest.raises(ValidationError, match="object_size: null"):
             mouse_of(object_size=1.2, **wrong)
-
-
-class TestFiles:
-    def test_the_similarity_of_a_prepared_sample_is_read_back_and_undoes_it(self, tmp_path):
-        masks, cameras = scene(size=32)
-        placement = place_object(masks, cameras, size=32, mouse=mouse_of(crop="pretrained", normalize_to_z_up=True))
-        placed = [placement.network_camera(camera) for camera in cameras]
-        write_cameras(tmp_path / "s", placed, placement.world_from_source)
-        sample = read_sample(tmp_path / "s")
-        assert sample.world_from_source is not None
-        source_from_world = sample.world_from_source.inverse()
-        for view, camera in zip(sample.views, cameras, strict=True):
-            assert_same(view.camera.transform(source_from_world), placement.crop_camera(camera))
-
-    def test_a_sample_of_the_recordings_own_world_says_nothing(self, tmp_path):
-        write_cameras(tmp_path / "s", scene(size=32)[1], None)
-        assert read_sample(tmp_path / "s").world_from_source is None
-        assert "similarity" not in json.loads((tmp_path / "s/opencv_cameras.json").read_text())
-
-    @pytest.mark.parametrize(
-        ("matrix", "message"),
-        [
-            (np.diag([2.0, 2.0, 3.0, 1.0]), "no scaled rotation"),
-            (np.diag([2.0, 2.0, -2.0, 1.0]), "mirrors"),
-            (np.diag([2.0, 2.0, 2.0, 2.0]), "last row"),
-            (np.full((4, 4), np.nan), "NaN"),
-            (np.eye(3), "expected a 4x4"),
-            (None, "expected a 4x4"),
-        ],
-    )
-    def test_what_is_no_similarity_is_refused_by_file(self, tmp_path, matrix, message):
-        directory = write_ball_sample(tmp_path / "s", ring(3, size=16))
-        file = directory / "opencv_cameras.json"
-        content = json.loads(file.read_text())
-        content["similarity"] = {"world_from_source": None if matrix is None else matrix.tolist()}
-        file.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=f"opencv_cameras.json: similarity.world_from_source: .*{message}"):
-            read_sample(directory)
-
-    def test_a_similarity_without_its_matrix_is_refused(self, tmp_path):
-        directory = write_ball_sample(tmp_path / "s", ring(3, size=16))
-        file = directory / "opencv_cameras.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"similarity": {"scale": 2}}))
-        with pytest.raises(UserError, match="similarity.world_from_source: is missing"):
-            read_sample(directory)
 
 
 class TestCutObjects:
@@ -321,21 +265,6 @@ class TestCutObjects:
         assert not caplog.records
 
 
-def warp_error(placement, cameras: list[Cameras]) -> list[float]:
-    """Pixels between where each crop shows world points and where the camera told to the network projects them."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.tensor(BALL).double() + 30 * (torch.rand(20, 3, generator=generator, dtype=torch.float64) - 0.5)
-    errors = []
-    for camera in cameras:
-        stored, _ = camera[None].project(points[None])
-        ones = torch.ones(len(points), 1, dtype=torch.float64)
-        matrix = torch.from_numpy(np.linalg.inv(homography(camera, placement.crop_camera(camera))))
-        warped = torch.cat([stored[0], ones], 1) @ matrix.mT
-        told, _ = placement.network_camera(camera)[None].project(placement.world_from_source.apply(points)[None])
-        errors.append(float((warped[:, :2] / warped[:, 2:] - told[0]).norm(dim=1).max()))
-    return errors
-
-
 def raw_sighting(camera: Cameras, forget: bool = False) -> Sighting:
     """What a camera with a lens sees of a ball, from its raw mask; `forget` takes the raw pixels for ideal ones."""
     ball, lens = torch.tensor(BALL, dtype=torch.float64), Lens((-0.35, 0.2, 0.01, -0.008, -0.1))
@@ -353,28 +282,6 @@ def raw_sighting(camera: Cameras, forget: bool = False) -> Sighting:
     return Sighting(camera.world_from_camera, directions_world(raw, outline(mask)))
 
 
-def write_cameras(directory: Path, cameras: list[Cameras], world_from_source: Similarity | None) -> None:
-    together = stack(cameras)
-    shape = (len(cameras), together.height, together.width)
-    write_sample(
-        directory,
-        images=np.zeros((*shape, 3), np.uint8),
-        masks=np.zeros(shape, np.uint8),
-        depths=None,
-        cameras=together,
-        world_from_source=world_from_source,
-    )
-
-
-def assert_same(found: Cameras, expected: Cameras) -> None:
-    """Equal to 1e-6 of the camera's distance, and of each intrinsic."""
-    difference = (found.world_from_camera - expected.world_from_camera).abs()
-    assert difference[:3, :3].max() < 1e-6
-    assert difference[:3, 3].max() < 1e-6 * expected.position.norm()
-    torch.testing.assert_close(found.focal, expected.focal, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.center, expected.center, rtol=1e-6, atol=0)
-
-
 @pytest.mark.skipif("MOUSE_EVAL" not in os.environ, reason="MOUSE_EVAL does not name the evaluation mice")
 class TestEvaluationMice:
     """The same laws on mice that are no balls; the variable names a directory of prepared samples."""
@@ -388,4 +295,4 @@ class TestEvaluationMice:
             placement = place_object(masks, cameras[:6], size=256, mouse=mouse_of(**mode))
             assert max(warp_error(placement, cameras)) < 1e-8
             for camera in cameras:
-                assert_same(placement.to_source(placement.to_world(camera)), camera)
+                assert_same_camera(placement.to_source(placement.to_world(camera)), camera)

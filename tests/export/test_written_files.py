@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import torch
 
 from gslrm import export
 from gslrm.errors import UserError
+from gslrm.export import video
 
 
 def test_an_interrupted_writer_leaves_the_previous_file_alone(tmp_path: Path) -> None:
@@ -115,6 +117,31 @@ def test_video_keeps_the_picture_in_place_when_it_pads(tmp_path: Path) -> None:
     reader.close()
     assert np.abs(found[:65, :65] - frame).mean() < 1
     assert found[:30, :14].max() < 40 and found[34:].min() > 215 and found[:, 18:].min() > 215
+
+
+def test_a_video_that_lacks_frames_is_refused_and_leaves_no_file(tmp_path: Path, monkeypatch) -> None:
+    encoder = video._encoder
+
+    def losing_the_first(*given):
+        with closing(encoder(*given)) as whole:
+            whole.send(None)
+            yield
+            while True:
+                whole.send((yield))
+
+    monkeypatch.setattr(video, "_encoder", losing_the_first)
+    frames = [np.full((32, 32, 3), 60 * number, np.uint8) for number in range(4)]
+    with pytest.raises(UserError, match="wrote 3 of 4 frames"):
+        export.write_video(tmp_path / "v.mp4", frames)
+
+    def writing_nothing(*_):
+        while True:
+            yield
+
+    monkeypatch.setattr(video, "_encoder", writing_nothing)
+    with pytest.raises(UserError, match="wrote 0 of 4 frames"):
+        export.write_video(tmp_path / "v.mp4", frames)
+    assert not list(tmp_path.iterdir())
 
 
 def test_video_without_frames_or_with_changing_frames_is_refused_and_leaves_no_file(tmp_path: Path) -> None:

@@ -105,6 +105,28 @@ def test_the_same_command_goes_on_and_another_one_is_refused(checkpoint, tmp_pat
     assert "weights was " in last_error(capsys)
 
 
+def test_frames_of_a_recording_share_their_placement_if_asked(checkpoint, tmp_path, capsys):
+    write_balls(tmp_path / "data", 3)
+    smooth = ("--smooth-placement", 1)
+    assert infer(checkpoint, tmp_path / "data", tmp_path / "out", *smooth) == 0
+    assert json.loads((tmp_path / "out/inference.json").read_text())["smooth_placement"]["reach"] == 1
+    scales = {
+        json.loads((tmp_path / "out" / name / DONE).read_text())["grain"]["density"] for name in done(tmp_path / "out")
+    }
+    assert len(done(tmp_path / "out")) == 3 and max(scales) == pytest.approx(min(scales))  # though the balls differ
+    assert infer(checkpoint, tmp_path / "data", tmp_path / "out", *smooth) == 0
+    assert "0 samples in" in capsys.readouterr().out
+    assert infer(checkpoint, tmp_path / "data", tmp_path / "out") == 2
+    assert "smooth_placement.reach was 1, now null" in last_error(capsys)
+
+
+def test_a_run_tells_what_cleaning_cost(checkpoint, tmp_path, capsys):
+    write_balls(tmp_path / "data", 2)
+    assert infer(checkpoint, tmp_path / "data", tmp_path / "out", "--clean", "opacity:0.1") == 0
+    told = capsys.readouterr().out
+    assert "in 2 samples" in told and "Gaussians stay (" in told and "heldout views: psnr_crop " in told
+
+
 @pytest.mark.parametrize("place", ["below a file", "where nobody may write"])
 def test_an_output_that_cannot_be_written_is_refused_first(place, no_network, tmp_path, capsys):
     write_balls(tmp_path / "data", 1)
@@ -190,7 +212,9 @@ def test_without_a_checkpoint_the_shipped_model_is_taken(checkpoint, tmp_path, m
     assert json.loads((tmp_path / "scores.json").read_text())["checkpoint"] == shipped.CHECKPOINT
 
 
-@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--workers", "-1"), ("--refine", "-1")])
+@pytest.mark.parametrize(
+    "wrong", [("--batch", "0"), ("--workers", "-1"), ("--refine", "-1"), ("--smooth-placement", "-1")]
+)
 def test_counts_that_are_none_are_refused(wrong, tmp_path):
     assert infer(None, tmp_path, tmp_path / "out", *wrong) == 2
 

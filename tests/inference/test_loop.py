@@ -8,37 +8,17 @@ import numpy as np
 import pytest
 import torch
 from evaluation_helpers import reconstructor
-from inference_helpers import contents, reconstruct_all, write_balls
+from inference_helpers import contents, hull_reconstructor, reconstruct_all, write_balls
 from PIL import Image
 
-from gslrm.config_io import config_from_mapping
 from gslrm.data.sample import read_sample
 from gslrm.errors import UserError
 from gslrm.export import read_ply
 from gslrm.inference import Pace, Task
 from gslrm.inference.folder import DONE, OutputFolder
-from gslrm.model import build_model
-from gslrm.reconstruct import build_reconstructor
 
 WHITE = torch.ones(1, 3)
 NO_PICTURES = Task(render_views=(), video=False)
-HULL = {
-    "model": {
-        "image_tokenizer": {"image_size": 16, "patch_size": 8},
-        "transformer": {"d": 32, "d_head": 16, "n_layer": 1},
-        "gaussians": {"opacity_bias": 0.8},
-        "drop_background": True,
-        "depth_anchor": "corrected_hull",
-        "init_std": 0.1,
-    }
-}
-
-
-def hull_reconstructor():
-    """A network whose scenes differ in their number of Gaussians."""
-    torch.manual_seed(0)
-    config = config_from_mapping(reconstructor().config.model_dump(mode="json") | HULL, source="test")
-    return build_reconstructor(build_model(config.model), config)
 
 
 @pytest.fixture(scope="module")

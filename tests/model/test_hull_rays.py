@@ -113,6 +113,14 @@ def test_the_order_of_views_does_not_matter(ball):
             assert torch.equal(getattr(turned, name)[at_place], getattr(straight, name)[of_view]), name
 
 
+def test_how_far_an_outline_is_does_not_depend_on_where_memory_lies(ball):
+    between, found = [], set()
+    for size in range(60):
+        between.append(np.empty(97 * size, np.uint8))  # what is allocated next lies elsewhere
+        found.add(PackedViews.of(ball).clear.tobytes())
+    assert len(found) == 1
+
+
 def test_fine_rays_agree_with_rays_marched_from_far(ball):
     config = CONFIG.model_copy(update={"detail": 2})
     packed, wanted = PackedViews.of(ball), ball.masks[:, 0] > 0.4

@@ -25,7 +25,7 @@ HULL = {
     "hull": {"inner": True},
 }  # fmt: skip
 SHIFT = 0.05
-DISTORTED = {"grid_distortion": 0.5}
+JITTERED = {"camera_jitter": 0.5}
 
 
 def known(c: Comparison, depths: torch.Tensor) -> Comparison:
@@ -148,7 +148,7 @@ def test_the_terms_are_those_of_the_configuration(ball):
                     "dataset": {"augment": {"grid_distortion": 0.5}},
                 }
             },
-            "pixel_depth_loss_weight .*augment.grid_distortion",
+            "pixel_depth_loss_weight .*dataset.augment",
         ),
     ],
 )

@@ -1,23 +1,24 @@
 """Placements of a recording: one scale, one set of axes, centres that move as the animal does."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from helpers import ring, write_ball_sample
+from helpers import random_rotation, ring, write_ball_sample
 
 from gslrm.config import MouseConfig
 from gslrm.config.data import DatasetConfig
-from gslrm.data.masks import MaskPolicy
 from gslrm.data.placed_sample import place_sample
 from gslrm.data.placement import Placement
 from gslrm.data.sample import read_sample
-from gslrm.motion.placements import place_again, smooth_placements
+from gslrm.motion.placements import rebased, smooth_placements
 from gslrm.similarity import Similarity
 
 COUNT = 20
 TIMES = [index / 100 for index in range(COUNT)]
 VELOCITY = torch.tensor([120.0, -40.0, 3.0], dtype=torch.float64)
+REACH = 5
 CROPS = ("footprint", "focal")
 
 
@@ -43,7 +44,7 @@ def recording(crop: str, jitter: float, seed: int = 0) -> list[Placement]:
 @pytest.mark.parametrize("crop", CROPS)
 def test_even_motion_is_left_as_it_is(crop):
     before = recording(crop, 0.0)
-    for ours, theirs in zip(smooth_placements(before, TIMES), before, strict=True):
+    for ours, theirs in zip(smooth_placements(before, TIMES, reach=REACH), before, strict=True):
         torch.testing.assert_close(ours.center, theirs.center, atol=1e-9, rtol=0)
         torch.testing.assert_close(ours.world_from_source.matrix(), theirs.world_from_source.matrix())
         assert (ours.footprint, ours.focal) == (pytest.approx(theirs.footprint), pytest.approx(theirs.focal))
@@ -53,7 +54,7 @@ def test_even_motion_is_left_as_it_is(crop):
 @pytest.mark.parametrize("crop", CROPS)
 def test_scale_axes_and_crops_are_shared_and_centres_are_steadier(crop):
     rough = recording(crop, 1.0)
-    smooth = smooth_placements(rough, TIMES)
+    smooth = smooth_placements(rough, TIMES, reach=REACH)
     assert len({float(item.world_from_source.scale) for item in smooth}) == 1
     assert float(smooth[0].world_from_source.scale) == pytest.approx(0.012, rel=0.05)
     for item in smooth[1:]:
@@ -72,14 +73,17 @@ def test_scale_axes_and_crops_are_shared_and_centres_are_steadier(crop):
             assert ours.density / theirs.density == pytest.approx(ours.focal / theirs.focal)
 
 
-def test_a_sample_placed_again_shows_the_same_object_by_exact_rays(tmp_path):
+def test_a_sample_placed_elsewhere_shows_the_same_object_by_exact_rays(tmp_path):
     sample = read_sample(write_ball_sample(tmp_path / "sample", ring(4, size=96), radius=20.0))
     mouse = MouseConfig(use_mouse_dataset=True, normalize_cameras=True, object_size=1.0, crop_footprint=1.5)
-    white = torch.ones(3)
-    placed = place_sample(sample, (0, 1, 2), dataset=DatasetConfig(), mouse=mouse, size=64, background=white)
+    given = partial(
+        place_sample, sample, (0, 1, 2), dataset=DatasetConfig(), mouse=mouse, size=64, background=torch.ones(3)
+    )
+    placed = given()
     shift = torch.tensor([4.0, -3.0, 2.0], dtype=torch.float64)
-    other = smooth_placements([replace(placed.placement, center=placed.placement.center + shift)], [0.0])[0]
-    again = place_again(placed, other, MaskPolicy(), white)
+    moved = replace(placed.placement, center=placed.placement.center + shift)
+    (other,) = smooth_placements([moved], [0.0], reach=REACH)
+    again = given(placement=other)
     assert again.placement is other and again.input.images.shape == placed.input.images.shape
     center = torch.tensor([70.0, 40.0, 20.0], dtype=torch.float64)
     seen = other.world_from_source.apply(center)
@@ -87,10 +91,23 @@ def test_a_sample_placed_again_shows_the_same_object_by_exact_rays(tmp_path):
     for index in range(3):
         rows, columns = (again.input.masks[index, 0] > 0.5).nonzero().double().mean(dim=0) + 0.5
         torch.testing.assert_close(torch.stack([columns, rows]), pixel[index, 0], atol=0.6, rtol=0)
-    unchanged = place_again(placed, placed.placement, MaskPolicy(), white)
-    torch.testing.assert_close(unchanged.input.images, placed.input.images)
+    assert torch.equal(given(placement=placed.placement).input.images, placed.input.images)
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_a_placement_for_another_world_shows_the_same_pictures_of_the_same_cameras(crop):
+    placement, camera = recording(crop, 1.0)[3], ring(3)[1]
+    scale, translation = torch.tensor(0.03).double(), torch.tensor([1.0, -2.0, 0.5]).double()
+    other = Similarity(scale, random_rotation(4), translation)
+    there, moved = rebased(placement, other), camera.transform(other)
+    for name in ("world_from_camera", "focal", "center"):
+        torch.testing.assert_close(
+            getattr(there.network_camera(moved), name), getattr(placement.network_camera(camera), name)
+        )
+    assert there.resolution_ratio(moved) == pytest.approx(placement.resolution_ratio(camera))
+    torch.testing.assert_close(rebased(there, other.inverse()).center, placement.center)
 
 
 def test_as_many_times_as_placements_are_asked_for():
     with pytest.raises(ValueError, match="20 placements with 2 times"):
-        smooth_placements(recording("footprint", 0.0), [0.0, 1.0])
+        smooth_placements(recording("footprint", 0.0), [0.0, 1.0], reach=REACH)

@@ -12,11 +12,11 @@ from calibration_helpers import (
     assert_same_cameras,
     dannce_content,
     lab_rig,
-    save_matlab_5,
     write_dannce,
     write_explicit,
     write_jarvis,
 )
+from matlab_helpers import save_matlab_5
 
 from gslrm.data.calibration import read_calibration
 from gslrm.data.rig import Lens

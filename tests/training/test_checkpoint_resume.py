@@ -66,7 +66,7 @@ def test_a_run_interrupted_twice_is_the_uninterrupted_run_bit_for_bit(samples, t
     run(configure(samples, **(accumulate | carried | {"dataloader": {}})), tmp_path / "whole")
     first = stop_after(config, tmp_path / "parts", 6)
     second = stop_after(config, tmp_path / "parts", 11)
-    assert (first.boundary.position.passes, second.boundary.position.passes) == (4, 8)
+    assert (first.course.boundary.position.passes, second.course.boundary.position.passes) == (4, 8)
     run(config, tmp_path / "parts")
     assert differences(end_of(tmp_path / "whole"), end_of(tmp_path / "parts")) == []
     assert repeatable(tmp_path / "whole") == repeatable(tmp_path / "parts")

@@ -12,8 +12,9 @@ import torch
 import yaml
 from helpers import ring, write_ball_sample
 
-from gslrm.config import Config
+from gslrm.config import Config, ModelConfig
 from gslrm.errors import UserError
+from gslrm.model import build_model
 from gslrm.training import compilation
 from gslrm.training.checkpoint import load_checkpoint
 from gslrm.training.runtime import require_machine
@@ -34,6 +35,17 @@ def test_the_compiler_that_the_user_names_is_looked_for(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no-such-compiler is not there"):
         compilation.require_compiler()
+
+
+@pytest.mark.parametrize("family", ["lgm", "gslrm"])
+def test_every_stage_of_lgm_may_have_code_of_its_own_with_and_without_gradients(family):
+    with torch.device("meta"):
+        model = build_model(ModelConfig(family=family))
+    enough = 2 * len(model.blocks())
+    with torch._dynamo.config.patch(recompile_limit=8):
+        compilation.compile_blocks(model)
+        assert enough > 8
+        assert (torch._dynamo.config.recompile_limit >= enough) == (family == "lgm")  # a transformer's blocks share it
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +117,22 @@ def test_one_compiled_block_serves_all_blocks_and_all_numbers_of_tokens(config, 
     """One for training, one for validation, which keeps no graph; not one for each of four samples or three blocks."""
     said = train(config, tmp_path, compiled=True)
     assert said.count("TRACED GRAPH") <= 3
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_compiled_stages_of_lgm_train_as_the_plain_ones(config, tmp_path):
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    shape = {"down_channels": [32, 32], "down_attention": [False, True]}
+    shape |= {"up_channels": [32, 32], "up_attention": [True, False]}
+    content |= {"base": str(ROOT / "configs/mouse_lgm_tiny_cpu.yaml"), "validation": {"enabled": False}, "mouse": {}}
+    content["model"] = {"image_tokenizer": {"image_size": 16}, "lgm": shape}
+    content["training"]["dataset"] |= {"num_views": 6, "num_target_views": 1}
+    path = tmp_path / "lgm.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    train(path, tmp_path / "plain", compiled=False, stop=3)
+    said = train(path, tmp_path / "compiled", compiled=True, stop=3)
+    assert said.count("TRACED GRAPH") >= 5  # the stages
+    losses = [figures(tmp_path / name, "train/loss") for name in ("plain", "compiled")]
+    assert len(losses[0]) == 3
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

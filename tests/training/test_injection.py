@@ -85,7 +85,7 @@ def run_without(config: Config, folder: Path, left_out: set[int], halve: bool = 
         if number not in left_out:
             trainer.train_pass(batch)
             continue
-        trainer.position = replace(trainer.position, passes=number)
+        trainer.course.position = replace(trainer.position, passes=number)
         if halve:
             trainer.update.scaler.update(trainer.update.scaler.get_scale() / 2)
             halve = False

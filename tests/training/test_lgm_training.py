@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from gslrm.config import Config
 from gslrm.config_io import config_from_mapping, load_config
 from gslrm.data import build_dataset, load_batches
 from gslrm.model.lgm_input import canonical_input
+from gslrm.model.weights import read_checkpoint_file
 from gslrm.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,10 @@ def configure(samples: Path, **options: dict) -> Config:
     return config_from_mapping(mapping(samples, **options), source="test")
 
 
+def curve(folder: Path) -> list[float]:
+    return [line["train/loss"] for line in lines(folder) if "train/loss" in line]
+
+
 @pytest.fixture(scope="module")
 def trained(samples, tmp_path_factory) -> Path:
     """The folder of a run of 12 passes."""
@@ -66,8 +72,8 @@ def test_every_view_of_the_rig_has_rays_of_its_own_and_keeps_them(samples):
 
 
 def test_the_loss_falls(trained):
-    curve = [line["train/loss"] for line in lines(trained) if "train/loss" in line]
-    assert np.mean(curve[-3:]) < 0.8 * np.mean(curve[:3])
+    losses = curve(trained)
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
 @pytest.mark.parametrize("model", [TINY, PLAIN], ids=["started", "plain"])
@@ -145,18 +151,55 @@ def test_evaluation_and_inference_take_its_checkpoints_as_any_other(samples, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_what_one_does(tmp_path, strategy):
-    samples = tmp_path / "samples"
-    for number in range(5):
-        write_ball_sample(samples / f"sample_{number:03d}", ring(6, size=32), radius=22.0 + 3 * number)
-    whole = process_settings(samples, schedule={"max_fwdbwd_passes": 4}) | {"model": TINY}
-    train_one(whole, tmp_path / "alone")
-    launch([{"config": shared(whole, strategy), "folder": tmp_path / "together"}], tmp_path)
-    one, other = (load_checkpoint(tmp_path / name / "checkpoints/latest")["model"] for name in ("alone", "together"))
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(other[name], value, rtol=0, atol=2e-4)
+class TestProcesses:
+    """Two processes, by copies of the network and by parts of it, train what one does."""
+
+    KINDS: ClassVar[dict[str, dict]] = {
+        "whole": {},
+        "frozen": {"adapt": {"preset": "decoder_only"}},
+        "adapted": {"adapt": {"lora": {"rank": 2, "alpha": 4}, "ema": {"decay": 0.9}}},
+    }
+
+    @pytest.fixture(scope="class")
+    def balls(self, tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp("balls")
+        for number in range(5):  # not a multiple of the batch of 4
+            write_ball_sample(folder / f"sample_{number:03d}", ring(6, size=32), radius=22.0 + 3 * number)
+        return folder
+
+    @pytest.fixture(scope="class")
+    def runs(self, balls, tmp_path_factory) -> Path:
+        """Folders "KIND", of one process, and "KIND STRATEGY", of two; layers are recomputed."""
+        pytest.importorskip("peft")
+        folder, jobs = tmp_path_factory.mktemp("runs"), []
+        for kind, adapt in self.KINDS.items():
+            config = process_settings(balls, schedule={"max_fwdbwd_passes": 4}, **adapt) | {"model": TINY}
+            begin = {} if kind == "whole" else {"load": folder / "whole/checkpoints/latest"}
+            train_one(config, folder / kind, **begin)
+            for strategy in ("ddp", "fsdp"):
+                parts = shared(config, strategy, checkpointing={"sharded": kind == "whole"})
+                jobs.append({"config": parts, "folder": folder / f"{kind} {strategy}", **begin})
+        launch(jobs, folder)
+        return folder
+
+    @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_losses_and_weights_are_those_of_one(self, runs, kind, strategy):
+        alone, together = runs / kind, runs / f"{kind} {strategy}"
+        assert len(curve(alone)) == 4
+        assert curve(together) == pytest.approx(curve(alone), rel=1e-5)
+        contents = [read_checkpoint_file(folder / "checkpoints/latest") for folder in (alone, together)]
+        weights = [content["adapter"]["tensors"] if kind == "adapted" else content["model"] for content in contents]
+        assert weights[0].keys() == weights[1].keys()
+        for name, value in weights[0].items():
+            torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5, msg=name)
+
+    @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+    def test_one_goes_on_from_the_checkpoint_folder_of_two(self, balls, runs, tmp_path, strategy):
+        config = process_settings(balls, schedule={"max_fwdbwd_passes": 4}) | {"model": TINY}
+        train_one(config, tmp_path, begin=runs / f"whole {strategy}/checkpoints/ckpt_{2:016d}")
+        assert len(curve(tmp_path)) == 2
+        assert curve(tmp_path) == pytest.approx(curve(runs / "whole")[2:], rel=1e-5)
 
 
 class TestDoor:

@@ -100,7 +100,7 @@ def test_reset_lr_begins_a_new_schedule_on_another_runs_checkpoint_but_not_on_it
     foreign, own = Trainer(config, tmp_path / "second"), Trainer(config, tmp_path / "first")
     resume(foreign, checkpoint)
     resume(own, "auto")
-    assert (foreign.boundary.schedule_start, own.boundary.schedule_start) == (2, 0)
+    assert (foreign.course.boundary.schedule_start, own.course.boundary.schedule_start) == (2, 0)
 
 
 def test_resuming_another_architecture_is_refused(samples, tmp_path):

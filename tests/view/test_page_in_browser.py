@@ -1,11 +1,13 @@
 """The page by itself, opened in a browser: it draws what our rasterizer draws, obeys hands and keys, plays."""
 
 import base64
+import io
 
 import numpy as np
 import pytest
 import torch
 from browser import Browser, chromium
+from PIL import Image
 from view_helpers import rig, write_reconstruction
 
 from gslrm.export import as_uint8
@@ -91,6 +93,37 @@ def test_mouse_wheel_and_keys_change_the_picture(page):
     browser.press("o")
     browser.press("0")
     assert settled(browser) == seen[0]
+
+
+def test_the_error_is_dark_where_view_and_photo_agree(page):
+    """The photo is the view itself, or that with one half turned to its complement."""
+    browser, _ = page
+    browser.evaluate("viewer.snap(0)")
+    photo = """new Promise((done) => {
+        viewer.draw();
+        const [left, top, width, height] = viewer.view().box.map(Math.round);
+        const copy = Object.assign(document.createElement("canvas"), { width, height }), pen = copy.getContext("2d");
+        pen.drawImage(viewer.canvas, left, top, width, height, 0, 0, width, height);
+        Object.assign(pen, { globalCompositeOperation: "difference", fillStyle: "white" });
+        if (%s) pen.fillRect(0, 0, width / 2, height);
+        viewer.scene.pictures[viewer.frame.pictures[0]] = copy.toDataURL();
+        $("overlay").dataset.source = "";
+        $("overlay").onload = () => done(viewer.view().box.map((value) => value / window.devicePixelRatio));
+        viewer.draw();
+    })"""
+    browser.evaluate("(viewer.kept = [...viewer.scene.pictures], $('paper').value = 'white', 0)")
+    browser.press("e")
+    for spoilt, bright in (("false", False), ("true", True)):
+        left, top, width, height = browser.evaluate(photo % spoilt)
+        picture = np.asarray(Image.open(io.BytesIO(settled(browser))).convert("RGB")).astype(float)
+        top += browser.evaluate("$('stage').getBoundingClientRect().top")
+        half = picture[int(top) + 4 : int(top + height) - 4, int(left) + 4 : int(left + width / 2) - 4]
+        level = float(half.mean())
+        assert level > 200 if bright else level < 12
+    browser.press("e")
+    assert not browser.evaluate("viewer.comparing")
+    browser.evaluate("(viewer.scene.pictures = viewer.kept, $('overlay').dataset.source = '', 0)")
+    browser.evaluate("($('paper').value = 'page', 0)")
 
 
 def test_sliders_hide_splats(page):

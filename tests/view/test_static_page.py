@@ -66,9 +66,9 @@ def test_every_script_is_strict_and_every_key_of_the_help_works():
     helped = set(" ".join(text.partition("<table>")[2].partition("</table>")[0].split("<kbd>")[1:]).split())
     named = {word.partition("</kbd>")[0] for word in helped}
     keys = text.partition("const KEYS = {")[2].partition("};")[0]
-    for key in named & set("ocpmrfbsah"):
+    for key in named & set("oecpmrfbsah"):
         assert f" {key}: () =>" in keys, key
-    assert len(named & set("ocpmrfbsah")) == 10
+    assert len(named & set("oecpmrfbsah")) == 11
 
 
 def test_the_command_writes_and_weighs_the_page(tmp_path, monkeypatch, capsys):

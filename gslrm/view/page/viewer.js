@@ -8,8 +8,8 @@ const KEYS = {
   ArrowUp: () => page.turn(0, 0.12), ArrowDown: () => page.turn(0, -0.12),
   "+": () => page.zoom(0.87), "=": () => page.zoom(0.87), "-": () => page.zoom(1.15),
   " ": () => page.play(!page.playing), ".": () => page.step(1), ",": () => page.step(-1),
-  "]": () => page.next(1), "[": () => page.next(-1), o: () => page.tick("photo"), c: () => page.tick("cameras"),
-  p: () => page.tick("pictures"), r: () => page.tick("spin"), f: () => page.tick("follow"),
+  "]": () => page.next(1), "[": () => page.next(-1), o: () => page.tick("photo"),
+  e: () => page.tick("errors"), c: () => page.tick("cameras"), p: () => page.tick("pictures"), r: () => page.tick("spin"), f: () => page.tick("follow"),
   m: () => page.model(1), b: () => page.nextPaper(), s: () => page.save(), 0: () => page.reset(), Home: () => page.reset(),
   a: () => page.whole(), h: () => page.help(), "?": () => page.help(), Escape: () => page.help(false),
 };
@@ -96,7 +96,7 @@ class Page {
   // Look through a camera, by number; null leaves it.
   snap(camera) {
     this.now.camera = camera;
-    $("photo").disabled = camera === null;
+    $("photo").disabled = $("errors").disabled = camera === null;
     this.describe();
     this.refresh();
   }
@@ -131,6 +131,11 @@ class Page {
     this.refresh();
   }
 
+  // Whether the difference to the photograph is shown; it was taken on white.
+  get comparing() {
+    const { camera } = this.now;
+    return camera !== null && this.setting("errors") && Boolean(this.scene.pictures[this.frame.pictures[camera]]);
+  }
   size() { return [this.canvas.width, this.canvas.height]; }
   view() {
     if (this.now.camera === null) return { view: this.orbit.view(this.size()), box: null };
@@ -148,7 +153,7 @@ class Page {
     };
   }
   paper() {
-    const kind = $("paper").value;
+    const kind = this.comparing ? "white" : $("paper").value;
     if (kind !== "page") return kind === "white" ? [1, 1, 1] : [0, 0, 0];
     const shown = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g);
     return shown.slice(0, 3).map((value) => Number(value) / 255);
@@ -216,6 +221,7 @@ class Page {
       label.textContent = this.cameras[item.index].name;
       if (at) label.style.transform = `translate(${at[0] / ratio + 6}px, ${at[1] / ratio - 16}px)`;
     });
+    $("stage").classList.toggle("errors", this.comparing);
     const photo = $("overlay"), source = box && this.frame.pictures[this.now.camera];
     photo.hidden = source === null || source === undefined;
     if (photo.hidden) return;
@@ -223,7 +229,7 @@ class Page {
       photo.src = this.scene.pictures[source];
       photo.dataset.source = String(source);
     }
-    photo.style.opacity = this.setting("photo");
+    photo.style.opacity = this.comparing ? 1 : this.setting("photo");
     const [left, top, width, height] = box.map((value) => `${value / ratio}px`);
     Object.assign(photo.style, { left, top, width, height });
   }
@@ -271,8 +277,9 @@ class Page {
 
   tick(name) {
     const input = $(name);
+    if (input.disabled) return;
     if (input.type === "checkbox") input.checked = !input.checked;
-    else if (!input.disabled) input.value = Number(input.value) > 0 ? 0 : 1;
+    else input.value = Number(input.value) > 0 ? 0 : 1;
     input.dispatchEvent(new Event("input"));
   }
   nextPaper() {
