@@ -16,10 +16,12 @@ from gslrm.data.synthetic_pose import RATES, with_rearing
 from gslrm.data.synthetic_raster import Mesh
 from gslrm.data.synthetic_rig import FOCAL, between_cameras, sees_whole, six_camera_rig, sphere_cameras
 from gslrm.data.transforms import turn_to
+from gslrm.errors import UserError
 from gslrm.tensor_struct import concatenate, stack
 
 RIG_VIEWS = 6
 MARGIN = 0.02  # of the image's width
+MOST_RIGS = 200  # hardly any mouse needs more than two
 PLACES_PER_RIG = 40  # a mouse with a long tail fits only near the middle; rather another rig than a long search
 TYPICAL_DIAMETER, TYPICAL_DISTANCE = 165.0, 320.0  # mm, of the animal with its tail, and to the cameras
 FINEST, COARSEST = 0.8, 1.6  # mm between the vertices of a mouse
@@ -75,6 +77,9 @@ def scene_of(
         views: which cameras.
         options: which mice.
         animal: draws another animal than these mice, in mm, on a floor at z = 0.
+
+    Raises:
+        UserError: the animal is too large for the rig's pictures.
     """
     mesh = animal(rng) if animal else sample_mouse(rng, options)
     points = outermost(mesh.vertices)
@@ -116,8 +121,12 @@ def _find_furthest(vertices, directions, furthest):
 def _in_view(
     rng: np.random.Generator, mesh: Mesh, points: Float[Tensor, "n 3"], size: int
 ) -> tuple[Cameras, Cameras, Float[Tensor, "3"]]:
-    """A rig, the cameras between its own, and the shift that brings the animal to where all see it whole."""
-    while True:
+    """A rig, the cameras between its own, and the shift that brings the animal to where all see it whole.
+
+    Raises:
+        UserError: it is too large.
+    """
+    for _ in range(MOST_RIGS):
         rig = six_camera_rig(rng, size)
         between = between_cameras(rig)
         both = concatenate([rig, between])
@@ -125,12 +134,17 @@ def _in_view(
             shift = torch.from_numpy(place_in_arena(rng, mesh))
             if sees_whole(both, points + shift, MARGIN).all():
                 return rig, between, shift
+    extent = float((points.amax(dim=0) - points.amin(dim=0)).max())
+    raise UserError(
+        f"an animal {extent:.0f} mm long fits whole into the pictures of none of {MOST_RIGS} rigs; make it smaller "
+        "(for meshes: --mesh-scale)"
+    )
 
 
 def _around_animal(rng: np.random.Generator, count: int, points: Float[Tensor, "n 3"], size: int) -> Cameras:
     middle = 0.5 * (points.amin(dim=0) + points.amax(dim=0))
     found: list[Cameras] = []
-    while sum(len(cameras.focal) for cameras in found) < count:
+    while sum(len(cameras.focal) for cameras in found) < count:  # ends: what the rig's cameras see, most others do
         cameras = sphere_cameras(rng, count, size, tuple(middle.tolist()))
         found.append(cameras[sees_whole(cameras, points, MARGIN)])
     return concatenate(found)[:count]

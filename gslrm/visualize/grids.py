@@ -171,5 +171,5 @@ def _decibels(target: Views, rendering: Rendering) -> list[str]:
             texts.append("no foreground")
             continue
         score = metrics.psnr_foreground(rendering.rgb[view], target.images[view], target.masks[view])
-        texts.append(f"PSNR_fg {score.item():.1f} dB")
+        texts.append(f"PSNR_fg {score.item():.1f} dB\nat {target.images.shape[-1]} px")
     return texts

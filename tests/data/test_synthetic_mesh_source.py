@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gslrm.data import synthetic_scene
 from gslrm.data.sample import read_sample
 from gslrm.data.synthetic_mesh_source import animal_of, mesh_files, read_mesh, require_size
 from gslrm.data.synthetic_raster import photograph
@@ -126,6 +127,11 @@ class TestRefusals:
         require_size(ball, scale=1.0, up="z")
         with pytest.raises(UserError, match=r"ball\.ply.*--mesh-scale"):
             require_size(ball, scale=0.001, up="z")
+
+    def test_an_animal_that_fits_no_picture_is_refused_instead_of_searched_for_ever(self, ball, monkeypatch):
+        monkeypatch.setattr(synthetic_scene, "MOST_RIGS", 2)
+        with pytest.raises(UserError, match=r"fits whole into the pictures of none of 2 rigs.*--mesh-scale"):
+            scene_of(rng(1), Views(32, extra=0, held_out=False), animal=animal_of([ball], scale=20.0, up="z"))
 
     def test_missing_files_empty_folders_and_other_files_are_refused(self, tmp_path):
         (tmp_path / "folder").mkdir()
