@@ -58,6 +58,10 @@ class RefineConfig(Section):
     """Weight of the squared error of alpha beside that of colours."""
     anchor: Weight = 1e-3
     """Weight of the mean squared way of the centres from where they were, in pixels of the pictures."""
+    opacity: Weight = 5e-3
+    """Weight of the mean opacity of the Gaussians, without which phantoms stay that no given view contradicts."""
+    fill: Whole = 3000
+    """Gaussians added at most, deep inside the object; see `gslrm.refine.filler`."""
     look_every: Count = 10
     """Steps between looks from the camera that is left out of the trial."""
 

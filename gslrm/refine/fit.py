@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from gslrm.config import RefineConfig
+from gslrm.refine.filler import filler
 from gslrm.refine.target import Target
 from gslrm.render import Rasterizer
+from gslrm.tensor_struct import concatenate
 from gslrm.types import Gaussians
 from gslrm.unbounded import bounded, unbounded
 
@@ -33,7 +35,11 @@ def coarsened(gaussians: Gaussians, share: float) -> Gaussians:
 
 
 class Fit:
-    """Gaussians `[N]` on their way from a start to targets; colours, silhouettes and the way from the start count."""
+    """Gaussians `[N]` on their way from a start to targets.
+
+    Colours and silhouettes count, how far centres went, and how opaque the start's Gaussians are: what no given view
+    needs fades, and with it the phantoms that the silhouettes of few views allow. Fillers are spared.
+    """
 
     def __init__(
         self, start: Gaussians, targets: Sequence[Target], *, rasterizer: Rasterizer, config: RefineConfig, steps: int
@@ -41,7 +47,10 @@ class Fit:
         self.targets, self.rasterizer, self.config = targets, rasterizer, config
         self.pixel = sum(target.pixel for target in targets) / len(targets)
         with torch.inference_mode(False):  # leaves of a graph cannot be made there
-            self.raw = unbounded(coarsened(start.map(Tensor.clone), config.share))
+            surface = coarsened(start.map(Tensor.clone), config.share)
+            self.surface = len(surface.means)
+            fillers = filler(surface, targets, config.fill, rasterizer=rasterizer)
+            self.raw = unbounded(concatenate([surface, fillers]))
             self.start = self.raw["means"].detach().clone()
         scaled = {**RATES, "means": RATES["means"] * self.pixel}
         groups = [{"params": [self.raw[name]], "lr": rate} for name, rate in scaled.items()]
@@ -63,8 +72,7 @@ class Fit:
             for _ in range(count):  # one graph at a time: memory of one view
                 (self._error(self.targets[self.shown % len(self.targets)]) / count).backward()
                 self.shown += 1
-            away = (self.raw["means"] - self.start) / self.pixel
-            (self.config.anchor * away.square().mean()).backward()
+            self._regularisation().backward()
             self.optimizer.step()
             self.schedule.step()
 
@@ -74,3 +82,8 @@ class Fit:
         colour = (drawn.rgb - view.images).square().mean()
         silhouette = (drawn.alpha - view.masks).square().mean()
         return colour + self.config.silhouette * silhouette
+
+    def _regularisation(self) -> Tensor:
+        away = (self.raw["means"] - self.start) / self.pixel
+        opacity = torch.sigmoid(self.raw["opacities"][: self.surface])
+        return self.config.anchor * away.square().mean() + self.config.opacity * opacity.mean()

@@ -113,6 +113,10 @@ class _Run:
     def config(self) -> RefineConfig:
         return self.reconstructor.config.inference.refine
 
+    def config_from(self, earlier: Gaussians | None) -> RefineConfig:
+        """The settings of a fit; one that goes on from an earlier frame's was thinned out and filled already."""
+        return self.config if earlier is None else self.config.model_copy(update={"share": 1.0, "fill": 0})
+
     def judged(self, earlier: Gaussians | None) -> tuple[Gaussians | None, dict[str, Any]]:
         """The fit to all targets if it is good, else none, with the report; it may begin at an `earlier` frame's."""
         before = self.look(self.prediction)
@@ -120,7 +124,7 @@ class _Run:
             earlier = None
         left_out = choose_left_out(torch.cat([target.view.cameras.position for target in self.targets]))
         trial = self.trial(left_out, earlier)
-        fitted = self.fitted(self.prediction if earlier is None else earlier, trial.steps)
+        fitted = self.fitted(earlier, trial.steps)
         after = self.look(fitted)
         accepted = trial.steps > 0 and after.better_than(before)
         verdict: dict[str, Any] = {"steps": trial.steps} if accepted else {"reason": NO_FIT if trial.steps else NO_GAIN}
@@ -144,14 +148,14 @@ class _Run:
             targets=[target for index, target in enumerate(self.targets) if index != left_out],
             left_out=self.targets[left_out],
             rasterizer=self.reconstructor.rasterizer,
-            config=self.config,
+            config=self.config_from(earlier),
             steps=self.steps,
         )
 
-    def fitted(self, start: Gaussians, steps: int) -> Gaussians:
+    def fitted(self, earlier: Gaussians | None, steps: int) -> Gaussians:
         """The Gaussians after steps towards all targets."""
-        rasterizer = self.reconstructor.rasterizer
-        fit = Fit(start, self.targets, rasterizer=rasterizer, config=self.config, steps=self.steps)
+        start, config = self.prediction if earlier is None else earlier, self.config_from(earlier)
+        fit = Fit(start, self.targets, rasterizer=self.reconstructor.rasterizer, config=config, steps=self.steps)
         for _ in range(steps):
             fit.step()
         return fit.gaussians

@@ -9,6 +9,8 @@ import torch
 from helpers import ring, write_ball_sample
 
 import gslrm.refine.fit
+import gslrm.refine.refinement
+import gslrm.refine.trial
 from gslrm.config import RefineConfig
 from gslrm.config_io import config_from_mapping
 from gslrm.data.sample import read_sample
@@ -140,9 +142,32 @@ def test_the_frame_before_is_taken_where_it_shows_the_views_better(sample):
     worker = reconstructor()
     prediction = predicted(worker, sample)
     first = refine(worker, prediction, 12)
-    assert judged_refinement(worker, prediction, 4, start=first).report["start"] == "frame before"
+    next_one = judged_refinement(worker, prediction, 4, start=first)
+    assert next_one.report["start"] == "frame before"
+    visible = int((first.gaussians.opacities > MIN_OPACITY).sum())
+    assert (
+        not next_one.report["accepted"] or next_one.report["gaussians"] == visible
+    )  # neither thinned nor filled again
     gone = replace(prediction, gaussians=replace(first.gaussians, means=first.gaussians.means + 5))
     assert judged_refinement(worker, prediction, 4, start=gone).report["start"] == "prediction"
+
+
+def test_what_goes_on_from_the_frame_before_is_neither_thinned_nor_filled_again(sample, monkeypatch):
+    worker = reconstructor()
+    prediction = predicted(worker, sample)
+    first = refine(worker, prediction, 12)
+    fits = []
+
+    class Spy(Fit):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            fits.append(len(self.gaussians.means))
+
+    for module in (gslrm.refine.refinement, gslrm.refine.trial):
+        monkeypatch.setattr(module, "Fit", Spy)
+    judged_refinement(worker, prediction, 2, start=first)
+    visible = int((first.gaussians.opacities > MIN_OPACITY).sum())
+    assert fits == [visible, visible]  # trial and fit
 
 
 def test_a_target_shows_what_the_whole_picture_shows_there(sample):
@@ -200,6 +225,22 @@ def test_an_anchor_keeps_centres_where_the_network_put_them(sample):
     assert ways[1] < 0.7 * ways[0]
 
 
+def test_what_no_given_view_needs_fades_and_fillers_are_spared(sample):
+    worker = reconstructor()
+    prediction = predicted(worker, sample)
+    given = targets(worker, prediction, GIVEN)
+    seen = []
+    for opacity in (0.0, 1.0):
+        settings = RefineConfig(opacity=opacity, fill=100)
+        fit = Fit(prediction.gaussians, given, rasterizer=worker.rasterizer, config=settings, steps=8)
+        for _ in range(8):
+            fit.step()
+        seen.append(fit.gaussians.opacities)
+    assert len(seen[0]) == fit.surface + 100
+    assert seen[1][: fit.surface].mean() < 0.85 * seen[0][: fit.surface].mean()
+    assert seen[1][fit.surface :].mean() > 0.7
+
+
 def test_the_camera_left_out_is_the_one_with_the_nearest_neighbours():
     angle = torch.tensor([0.0, 0.3, 0.6, 2.0, 4.0])
     positions = torch.stack([angle.cos(), angle.sin(), torch.zeros(5)], dim=1)
@@ -213,7 +254,7 @@ def test_the_camera_left_out_is_the_one_with_the_nearest_neighbours():
 def test_the_last_look_that_is_better_than_the_prediction_and_near_the_best_decides():
     before = Look(20.0, 0.9)
     looks = tuple(
-        enumerate([Look(21.0, 0.91), Look(22.0, 0.92), Look(22.0 - SLACK / 2, 0.91), Look(21.0, 0.95)], start=1)
+        enumerate([Look(21.0, 0.91), Look(22.0, 0.92), Look(22.0 - SLACK / 2, 0.91), Look(21.9 - SLACK, 0.95)], start=1)
     )
     trial = Trial(before, looks)
     assert trial.steps == 3
