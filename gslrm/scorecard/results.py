@@ -49,6 +49,10 @@ class Results:
         """The settings in which one camera is missing."""
         return [setting for setting in self.settings if setting.left_out is not None]
 
+    def refined(self) -> list[Setting]:
+        """The settings with gradient steps on each sample."""
+        return [setting for setting in self.settings if setting.refine]
+
     def numbers_of_views(self) -> list[tuple[int, str]]:
         """Numbers of input views with the settings that give so many, but for those that leave a certain one out."""
         fewer = [(setting.views, setting.name) for setting in self.settings if setting.views is not None]

@@ -47,9 +47,11 @@ class Table:
 
 def all_tables(results: Results) -> dict[str, Table]:
     """Every table by its name in the report."""
+    refined = {"refined": refined_table(results)} if results.refined() else {}
     return {
         "marks": marks_table(results),
         "methods": methods_table(results),
+        **refined,
         "views": views_table(results),
         "left_out": left_out_table(results),
         "errors": errors_table(results),
@@ -76,12 +78,20 @@ def methods_table(results: Results) -> Table:
     spans = intervals(results.whole).get("heldout", {}).get(MODEL, {})
     if spans:
         rows.append(("its 95 % interval", *(_span(spans.get(name), name, results.unit) for name in columns)))
-    refined = [setting for setting in results.settings if setting.refine]
-    rows += [(setting.label, *figures(results.means(setting.name), columns)) for setting in refined]
     count = len(results.samples_by_score())
     views = len({score.view for score in results.whole})
     note = f"Means over {views} held-out cameras, then {count} samples; intervals are bootstraps over samples."
     return Table("At cameras it was not given", ("", *columns.values()), tuple(rows), note)
+
+
+def refined_table(results: Results) -> Table:
+    """The model and steps from its prediction, all on the samples that were refined."""
+    columns, refined = COLUMNS | DEPTH, results.refined()
+    same = results.on_the_same_samples(refined[0].name)
+    rows = [("as predicted", *figures(results.mean_of(same), columns))]
+    rows += [(setting.label, *figures(results.means(setting.name), columns)) for setting in refined]
+    count = len({score.directory for score in same})
+    return Table("Refined", ("", *columns.values()), tuple(rows), f"Means over the same {count} samples in every row.")
 
 
 def views_table(results: Results) -> Table:

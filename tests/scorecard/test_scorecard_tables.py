@@ -57,6 +57,20 @@ def test_the_table_of_methods(results):
     )
 
 
+def test_steps_are_compared_with_the_prediction_of_the_samples_they_were_taken_on(results):
+    assert "refined" not in all_tables(results)
+    settings = standard_settings(5, unit=1000.0, refine=(30, 220))
+    refined = {s.name: scores(s.name, EVERY, samples=SAMPLES[:1]) for s in settings if s.refine}
+    table = all_tables(Results(settings, dict(results.scores) | refined, SECONDS, 1000.0))["refined"]
+    assert table.markdown().splitlines()[4:] == [
+        "| as predicted | 25.00 | .900 | 21.00 | .870 | 1.00 |",
+        "| and 30 steps on each sample | 25.00 | .900 | 21.00 | .870 | 1.00 |",
+        "| and 220 steps on each sample | 25.00 | .900 | 21.00 | .870 | 1.00 |",
+        "",
+        "Means over the same 1 samples in every row.",
+    ]
+
+
 def test_the_table_of_fewer_views(results):
     lines = views_table(results).markdown().splitlines()
     assert lines[4:7] == [
