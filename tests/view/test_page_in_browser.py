@@ -33,7 +33,7 @@ def opened(tmp_path_factory):
         browser.open((root / "page.html").as_uri())
         browser.evaluate("viewer.ready")
         yield browser, scene
-        assert not browser.errors
+        assert not browser.errors, "\n".join(browser.errors)
 
 
 @pytest.fixture
@@ -122,7 +122,8 @@ def test_the_error_is_dark_where_view_and_photo_agree(page):
         assert level > 200 if bright else level < 12
     browser.press("e")
     assert not browser.evaluate("viewer.comparing")
-    browser.evaluate("(viewer.scene.pictures = viewer.kept, $('overlay').dataset.source = '', 0)")
+    browser.evaluate("($('overlay').onload = null, viewer.scene.pictures = viewer.kept, 0)")
+    browser.evaluate("($('overlay').dataset.source = '', 0)")
     browser.evaluate("($('paper').value = 'page', 0)")
 
 
