@@ -138,7 +138,7 @@ def _about(scene: Scene) -> dict[str, Any]:
 
 
 def _resource(name: str) -> str:
-    return resources.files("gslrm.view").joinpath("page", name).read_text(encoding="utf-8")
+    return (resources.files("gslrm.view") / "page" / name).read_text(encoding="utf-8")
 
 
 def _frame(
