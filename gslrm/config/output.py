@@ -58,8 +58,10 @@ class RefineConfig(Section):
     """Weight of the squared error of alpha beside that of colours."""
     anchor: Weight = 1e-3
     """Weight of the mean squared way of the centres from where they were, in pixels of the pictures."""
-    opacity: Weight = 5e-3
-    """Weight of the mean opacity of the Gaussians, without which phantoms stay that no given view contradicts."""
+    opacity: Weight = 0.0
+    """Weight of the mean opacity of the Gaussians but for those that fill: `area` does better, without fog."""
+    area: Weight = 0.04
+    """Weight of the area that the object covers at cameras between the given ones; see `gslrm.refine.between`."""
     fill: Whole = 3000
     """Gaussians added at most, deep inside the object; see `gslrm.refine.filler`."""
     look_every: Count = 10

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gslrm.config import RefineConfig
+from gslrm.refine.between import Between
 from gslrm.refine.filler import filler
 from gslrm.refine.target import Target
 from gslrm.render import Rasterizer
@@ -37,8 +38,8 @@ def coarsened(gaussians: Gaussians, share: float) -> Gaussians:
 class Fit:
     """Gaussians `[N]` on their way from a start to targets.
 
-    Colours and silhouettes count, how far centres went, and how opaque the start's Gaussians are: what no given view
-    needs fades, and with it the phantoms that the silhouettes of few views allow. Fillers are spared.
+    Colours and silhouettes count, how far centres went, and how large the object looks between the given views: what
+    none of them needs fades, and with it the phantoms that the silhouettes of few views allow.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Fit:
         with torch.inference_mode(False):  # leaves of a graph cannot be made there
             surface = coarsened(start.map(Tensor.clone), config.share)
             self.surface = len(surface.means)
+            self.between = Between(targets, surface.means) if config.area and self.surface else None
             fillers = filler(surface, targets, config.fill, rasterizer=rasterizer)
             self.raw = unbounded(concatenate([surface, fillers]))
             self.start = self.raw["means"].detach().clone()
@@ -84,6 +86,11 @@ class Fit:
         return colour + self.config.silhouette * silhouette
 
     def _regularisation(self) -> Tensor:
+        config = self.config
         away = (self.raw["means"] - self.start) / self.pixel
-        opacity = torch.sigmoid(self.raw["opacities"][: self.surface])
-        return self.config.anchor * away.square().mean() + self.config.opacity * opacity.mean()
+        total = config.anchor * away.square().mean()
+        if config.opacity:
+            total = total + config.opacity * torch.sigmoid(self.raw["opacities"][: self.surface]).mean()
+        if self.between is not None:
+            total = total + config.area * self.between.area(bounded(self.raw), self.rasterizer)
+        return total

@@ -225,13 +225,13 @@ def test_an_anchor_keeps_centres_where_the_network_put_them(sample):
     assert ways[1] < 0.7 * ways[0]
 
 
-def test_what_no_given_view_needs_fades_and_fillers_are_spared(sample):
+def test_a_weight_on_opacity_lets_fade_what_no_given_view_needs_and_spares_fillers(sample):
     worker = reconstructor()
     prediction = predicted(worker, sample)
     given = targets(worker, prediction, GIVEN)
     seen = []
     for opacity in (0.0, 1.0):
-        settings = RefineConfig(opacity=opacity, fill=100)
+        settings = RefineConfig(opacity=opacity, area=0.0, fill=100)
         fit = Fit(prediction.gaussians, given, rasterizer=worker.rasterizer, config=settings, steps=8)
         for _ in range(8):
             fit.step()
@@ -239,6 +239,23 @@ def test_what_no_given_view_needs_fades_and_fillers_are_spared(sample):
     assert len(seen[0]) == fit.surface + 100
     assert seen[1][: fit.surface].mean() < 0.85 * seen[0][: fit.surface].mean()
     assert seen[1][fit.surface :].mean() > 0.7
+
+
+def test_a_weight_on_the_area_between_cameras_takes_away_what_silhouettes_only_allow(sample):
+    worker = reconstructor()
+    prediction = predicted(worker, sample)
+    given, unseen = (targets(worker, prediction, views) for views in (GIVEN, (6, 7)))
+    outside = []
+    for area in (0.0, 0.3):
+        settings = RefineConfig(area=area, fill=100)
+        fit = Fit(prediction.gaussians, given, rasterizer=worker.rasterizer, config=settings, steps=30)
+        for _ in range(30):
+            fit.step()
+        before, after = (look(them, given, worker.rasterizer) for them in (prediction.gaussians, fit.gaussians))
+        assert after.iou > before.iou
+        drawn = [(target.render(fit.gaussians, worker.rasterizer).alpha, target.view.masks) for target in unseen]
+        outside.append(sum(float((alpha * (mask < 0.5)).sum() / mask.sum()) for alpha, mask in drawn))
+    assert outside[1] < 0.9 * outside[0]
 
 
 def test_the_camera_left_out_is_the_one_with_the_nearest_neighbours():
