@@ -17,7 +17,7 @@ from gslrm.types import Gaussians
 NEAREST = 2  # cameras beside each on a ring
 ROOM = 0.2  # of the way between two cameras that is left free at either end, where pictures say enough
 WANDER = 0.3  # standard deviation of a direction's turn off that way, in radians: rings see little of above and below
-COARSER = 2.0  # pixels than those of the pictures, a quarter of the cost
+COARSER = 2.0  # size of a pixel in those of the given pictures: a quarter of the cost
 OUTLIERS = 0.01  # share on either side of an axis for which no picture is made larger
 SATURATION = 3  # power with which what is nearly opaque is spared: thinning it would show what lies behind
 
@@ -33,7 +33,8 @@ class Between:
     def __init__(self, targets: Sequence[Target], shown: Float[Tensor, "n 3"]) -> None:
         """`shown` are points that the cameras show, one at least: the Gaussians' centres before any step."""
         points = shown.double().cpu()
-        low, high = (points.quantile(share, dim=0) for share in (OUTLIERS, 1 - OUTLIERS))
+        low = points.quantile(OUTLIERS, dim=0, interpolation="lower")
+        high = points.quantile(1 - OUTLIERS, dim=0, interpolation="higher")
         self.points = points[((points >= low) & (points <= high)).all(dim=1)]
         self.middle = points.median(dim=0).values
         self.poses = torch.cat([target.view.cameras.world_from_camera for target in targets]).double().cpu()
@@ -78,10 +79,9 @@ class Between:
         share = ROOM + (1 - 2 * ROOM) * float(torch.rand((), generator=self.generator))
         turned = normalize(torch.lerp(direction[one], direction[other], share), dim=0)
         wander = WANDER * torch.randn(3, generator=self.generator, dtype=torch.float64)
+        reach = torch.lerp(distance[one], distance[other], share)
         pose = self.poses[one].clone()
-        pose[:3, 3] = self.middle + torch.lerp(distance[one], distance[other], share) * normalize(
-            turned + wander, dim=0
-        )
+        pose[:3, 3] = self.middle + reach * normalize(turned + wander, dim=0)
         return pose
 
     def _draw(self, count: int) -> int:

@@ -43,6 +43,12 @@ def test_a_point_astray_makes_no_picture_larger():
         assert abs(beside.height - usual.height) <= 2
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_of_few_points_all_are_shown(count):
+    points = shell().means[:count]
+    assert torch.equal(Between(ball_targets(), points).points, points.double())
+
+
 def test_the_same_targets_give_the_same_cameras_again():
     first, second = (Between(ball_targets(), shell().means) for _ in range(2))
     for _ in range(3):
